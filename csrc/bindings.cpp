@@ -1,0 +1,90 @@
+// Python's view of the CPU backend: sizes as integers, arrays as addresses (0: absent).
+#include <pybind11/pybind11.h>
+
+#include <stdexcept>
+#include <string>
+
+#include "cpu/cpu.h"
+
+namespace py = pybind11;
+using namespace rnn::cpu;
+
+namespace {
+
+using Address = std::uintptr_t;
+
+template <class T = const void>
+T* at(Address address) {
+    return reinterpret_cast<T*>(address);
+}
+
+CellName cell_named(const std::string& name) {
+    if (name == "lstm") return CellName::lstm;
+    if (name == "gru") return CellName::gru;
+    throw std::invalid_argument("unknown cell: " + name);
+}
+
+Dtype dtype_named(const std::string& name) {
+    if (name == "float32") return Dtype::fp32;
+    if (name == "float64") return Dtype::fp64;
+    if (name == "bfloat16") return Dtype::bf16;
+    if (name == "float16") return Dtype::fp16;
+    throw std::invalid_argument("unknown dtype: " + name);
+}
+
+Sequence sequence(py::tuple sizes, Address batch_sizes, Address resets) {
+    return {sizes[0].cast<int64_t>(), sizes[1].cast<int64_t>(), sizes[2].cast<int64_t>(),
+            sizes[3].cast<int64_t>(), at<const int64_t>(batch_sizes), at<const uint8_t>(resets)};
+}
+
+void forward(const std::string& cell, const std::string& dtype, int threads, py::tuple sizes,
+             Address batch_sizes, Address resets, Address gx, Address w_hh, Address b_hh,
+             Address h0, Address c0, Address y, Address h_n, Address c_n, Address c,
+             Address saved) {
+    const Forward call{sequence(sizes, batch_sizes, resets),
+                       at(gx), at(w_hh), at(b_hh), at(h0), at(c0),
+                       at<void>(y), at<void>(h_n), at<void>(c_n), at<void>(c), at<void>(saved)};
+    const CellName name = cell_named(cell);
+    const Dtype type = dtype_named(dtype);
+    py::gil_scoped_release released;
+    kernels().forward(call, name, type, threads);
+}
+
+void backward(const std::string& cell, const std::string& dtype, int threads, py::tuple sizes,
+              Address batch_sizes, Address resets, Address w_hh, Address h0, Address c0,
+              Address y, Address c, Address saved, Address dy, Address dh_n, Address dc_n,
+              Address dc, Address dgx, Address dgh, Address dh0, Address dc0) {
+    const Backward call{sequence(sizes, batch_sizes, resets),
+                        at(w_hh), at(h0), at(c0), at(y), at(c), at(saved),
+                        at(dy), at(dh_n), at(dc_n), at(dc),
+                        at<void>(dgx), at<void>(dgh), at<void>(dh0), at<void>(dc0)};
+    const CellName name = cell_named(cell);
+    const Dtype type = dtype_named(dtype);
+    py::gil_scoped_release released;
+    kernels().backward(call, name, type, threads);
+}
+
+py::dict plan(const std::string& cell, const std::string& dtype, int threads, py::tuple sizes,
+              bool packed) {
+    Sequence seq = sequence(sizes, 0, 0);
+    const int64_t some = 0;
+    if (packed) seq.batch_sizes = &some;  // the plan asks only whether there are any
+    const Plan p = kernels().plan(seq, cell_named(cell), dtype_named(dtype), threads);
+    py::dict d;
+    d["row_groups"] = p.row_groups;
+    d["unit_groups"] = p.unit_groups;
+    d["pack"] = p.pack;
+    return d;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+    m.doc() = "Compiled CPU kernels. Checks nothing: rnn_kernels.cpu does.";
+    m.def("isa", [] { return kernels().isa; }, "Instruction set in use.");
+    m.def("vector_bytes", [] { return kernels().vector_bytes; });
+    m.attr("compiler") = RNN_COMPILER;
+    m.def("forward", &forward);
+    m.def("backward", &backward);
+    m.def("plan", &plan);
+}

@@ -1,0 +1,74 @@
+// The CPU backend's interface: plain sizes and pointers in, no torch, no Python.
+//
+// Sizes: T time, B batch, H hidden, D directions, G gates, K saved values per unit, N rows in all
+// (T·B, or the sum of batch_sizes). S is the storage type, A the type computed in (double for
+// fp64, float for the others). Every array is contiguous.
+#pragma once
+
+#include <cstdint>
+
+namespace rnn::cpu {
+
+enum class Dtype { fp32, fp64, bf16, fp16 };
+enum class CellName { lstm, gru };
+
+// Both directions run side by side; the second one takes the steps from the last to the first.
+struct Sequence {
+    int64_t T, B, D, H;
+    const int64_t* batch_sizes;  // (T) not increasing, at most B, or null: B rows in every step
+    const uint8_t* resets;       // (N) or null: true cuts the state between a step and the one before
+};
+
+struct Forward {
+    Sequence seq;
+    const void* gx;    // (N, D, G·H) S    input half of the gates, biases folded in
+    const void* w_hh;  // (D, G·H, H) S
+    const void* b_hh;  // (D, G·H) S       added to W_hh·h, or null
+    const void* h0;    // (D, B, H) S
+    const void* c0;    // (D, B, H) S      cells with c only, as are c_n and c
+    void* y;           // (N, D·H) S
+    void* h_n;         // (D, B, H) S
+    void* c_n;         // (D, B, H) S
+    void* c;           // (N, D, H) A      every cell state, or null
+    void* saved;       // (N, D, K, H) A   what the backward needs, or null
+};
+
+struct Backward {
+    Sequence seq;
+    const void* w_hh;   // (D, G·H, H) S
+    const void* h0;     // (D, B, H) S
+    const void* c0;     // (D, B, H) S
+    const void* y;      // (N, D·H) S
+    const void* c;      // (N, D, H) A     as the forward left it, as is saved
+    const void* saved;  // (N, D, K, H) A
+    const void* dy;     // (N, D·H) S      or null: zero, as are dh_n, dc_n and dc
+    const void* dh_n;   // (D, B, H) S
+    const void* dc_n;   // (D, B, H) S
+    const void* dc;     // (N, D, H) A
+    void* dgx;          // (N, D, G·H) S
+    void* dgh;          // (N, D, H) S     gradient of the last gate's recurrent half, cells that
+                        //                 split it only
+    void* dh0;          // (D, B, H) S
+    void* dc0;          // (D, B, H) S
+};
+
+// Threads of one row group share their rows' state and meet once per step; row groups never meet.
+struct Plan {
+    int row_groups, unit_groups;
+    bool pack;  // weights repacked for the call, or read as the model stores them
+};
+
+// One build of the kernels for one instruction set.
+struct Kernels {
+    const char* isa;
+    int vector_bytes;
+    void (*forward)(const Forward&, CellName, Dtype, int threads);
+    void (*backward)(const Backward&, CellName, Dtype, int threads);
+    Plan (*plan)(const Sequence&, CellName, Dtype, int threads);
+};
+
+// The best build that this processor runs, or the one that RNN_KERNELS_CPU_ISA names.
+// Throws std::runtime_error when it names one that is not there.
+const Kernels& kernels();
+
+}  // namespace rnn::cpu

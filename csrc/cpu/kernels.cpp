@@ -1,0 +1,61 @@
+// All kernels, compiled once for each instruction set: RNN_ISA names it, RNN_VECTOR_BYTES is the
+// size of its registers.
+#include "backward.h"
+#include "forward.h"
+
+#include "../cells/gru.h"
+#include "../cells/lstm.h"
+
+namespace rnn::cpu::RNN_ISA {
+namespace {
+
+template <class F>
+void with_cell(CellName name, F&& run) {
+    switch (name) {
+        case CellName::lstm: return run.template operator()<Lstm>();
+        case CellName::gru: return run.template operator()<Gru>();
+    }
+}
+
+template <class F>
+void with_storage(Dtype dtype, F&& run) {
+    switch (dtype) {
+        case Dtype::fp32: return run.template operator()<float>();
+        case Dtype::fp64: return run.template operator()<double>();
+        case Dtype::bf16: return run.template operator()<bf16>();
+        case Dtype::fp16: return run.template operator()<fp16>();
+    }
+}
+
+void forward(const Forward& call, CellName cell, Dtype dtype, int threads) {
+    with_cell(cell, [&]<Cell C>() {
+        with_storage(dtype, [&]<class S>() { ForwardPass<C, S>(call, threads).run(); });
+    });
+}
+
+void backward(const Backward& call, CellName cell, Dtype dtype, int threads) {
+    with_cell(cell, [&]<Cell C>() {
+        with_storage(dtype, [&]<class S>() { BackwardPass<C, S>(call, threads).run(); });
+    });
+}
+
+Plan plan(const Sequence& seq, CellName cell, Dtype dtype, int threads) {
+    Plan chosen{};
+    with_cell(cell, [&]<Cell C>() {
+        with_storage(dtype, [&]<class S>() {
+            using A = compute_t<S>;
+            chosen = make_plan(seq, C::gates, Vec<A>::size, sizeof(A), threads);
+        });
+    });
+    return chosen;
+}
+
+}  // namespace
+
+#define RNN_TEXT(x) RNN_TEXT_OF(x)
+#define RNN_TEXT_OF(x) #x
+
+extern const Kernels kernels;
+const Kernels kernels{RNN_TEXT(RNN_ISA), RNN_VECTOR_BYTES, forward, backward, plan};
+
+}  // namespace rnn::cpu::RNN_ISA

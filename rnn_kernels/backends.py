@@ -1,0 +1,88 @@
+"""The one dispatcher: which backend runs a call.
+
+``auto`` takes the first of :data:`ORDER` that can; a backend that was asked for by name runs, or
+refuses with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from . import cpu, cuda, reference, triton
+
+BACKENDS: dict[str, ModuleType] = {
+    "cpu": cpu,
+    "cuda": cuda,
+    "triton": triton,
+    "reference": reference,
+}
+ORDER = ("cuda", "cpu", "triton", "reference")
+
+_requested: ContextVar[str] = ContextVar("rnn_kernels.backend", default="auto")
+
+
+@contextmanager
+def backend(name: str) -> Iterator[None]:
+    """Runs every layer inside on backend ``name``: auto, cpu, cuda, triton or reference.
+
+    Applies to the current thread or task. A graph that ``torch.compile`` made keeps the backend
+    that was in force when it was made.
+
+    Raises:
+        ValueError: there is no backend of that name.
+        RuntimeError: it cannot run on this machine; and, inside the block, a call it does not
+            support.
+    """
+    if name != "auto":
+        _available(name)
+    token = _requested.set(name)
+    try:
+        yield
+    finally:
+        _requested.reset(token)
+
+
+def _available(name: str) -> ModuleType:
+    if name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}, expected one of {['auto', *BACKENDS]}")
+    why = BACKENDS[name].unavailable()
+    if why:
+        raise RuntimeError(f"backend {name!r} is not available: {why}")
+    return BACKENDS[name]
+
+
+def _refusal(name: str, *call: object) -> str | None:
+    module = BACKENDS[name]
+    return module.unavailable() or module.refuses(*call)
+
+
+@torch.compiler.assume_constant_result
+def choose(cell: str, dtype: torch.dtype, device_type: str, projected: bool) -> str:
+    """Name of the backend that runs a call of this kind, under the request in force.
+
+    Raises:
+        RuntimeError: the backend that was asked for does not support the call.
+    """
+    name = _requested.get()
+    call = (cell, dtype, device_type, projected)
+    if name == "auto":
+        return next(name for name in ORDER if _refusal(name, *call) is None)
+    why = _refusal(name, *call)
+    if why:
+        raise RuntimeError(f"backend {name!r} cannot run this {cell}: {why}")
+    return name
+
+
+def honour(name: str, cell: str, like: Tensor, w_hr: Tensor | None) -> ModuleType:
+    """The backend of that name, if it can run a call on tensors such as ``like``."""
+    module = _available(name)
+    why = module.refuses(cell, like.dtype, like.device.type, w_hr is not None)
+    if why:
+        raise RuntimeError(f"backend {name!r} cannot run this {cell}: {why}")
+    return module

@@ -1,0 +1,124 @@
+"""What the operators ask of their arguments. Kernels take addresses, so nothing may slip through."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .cells import CELLS
+
+
+def _expect(name: str, tensor: Tensor | None, shape: tuple[int, ...], like: Tensor) -> None:
+    if tensor is None:
+        return
+    if tensor.shape != shape:
+        raise RuntimeError(f"Expected {name} size {tuple(shape)}, got {list(tensor.shape)}")
+    if tensor.dtype != like.dtype:
+        raise RuntimeError(f"Expected {name} to have dtype {like.dtype}, got {tensor.dtype}")
+    if tensor.device != like.device:
+        raise RuntimeError(f"Expected {name} on {like.device}, got {tensor.device}")
+
+
+def _rows(batch_sizes: Tensor | None, resets: Tensor | None, lead: torch.Size, B: int) -> None:
+    """``lead`` is (T, B), or (N,) for packed rows."""
+    if batch_sizes is not None:
+        if batch_sizes.dtype != torch.int64 or batch_sizes.dim() != 1 or batch_sizes.is_cuda:
+            raise RuntimeError("batch_sizes should be a 1-D int64 tensor on the CPU")
+        sizes = batch_sizes.tolist()
+        if not sizes:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        if sizes != sorted(sizes, reverse=True) or sizes[0] > B or sizes[-1] < 0:
+            raise RuntimeError(f"batch_sizes should decrease from at most {B} (the rows of h0)")
+        if sum(sizes) != lead[0]:
+            raise RuntimeError(f"batch_sizes add up to {sum(sizes)}, but there are {lead[0]} rows")
+    elif lead[0] == 0:
+        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+    if resets is not None:
+        if resets.dtype != torch.bool:
+            raise RuntimeError(f"Expected resets to have dtype torch.bool, got {resets.dtype}")
+        if resets.shape != lead:
+            raise RuntimeError(f"Expected resets size {tuple(lead)}, got {list(resets.shape)}")
+
+
+def recurrence(
+    cell: str,
+    gx: Tensor,
+    w_hh: Tensor,
+    b_hh: Tensor | None,
+    w_hr: Tensor | None,
+    h0: Tensor,
+    c0: Tensor | None,
+    batch_sizes: Tensor | None,
+    resets: Tensor | None,
+    save: bool,
+    cells: bool,
+) -> None:
+    """Raises RuntimeError if the arguments of the forward do not fit together."""
+    kind = _kind(cell, c0, w_hr)
+    lead = 1 if batch_sizes is not None else 2
+    if gx.dim() != lead + 2 or w_hh.dim() != 3 or h0.dim() != 3:
+        raise RuntimeError(
+            f"recurrence: expected gx, w_hh and h0 of {lead + 2}, 3 and 3 dimensions, got "
+            f"{gx.dim()}, {w_hh.dim()} and {h0.dim()}"
+        )
+    D, B, P = h0.shape
+    H = w_hh.shape[1] // kind.gates
+    if D not in (1, 2) or H == 0 or (w_hr is None and P != H):
+        raise RuntimeError(
+            f"recurrence: w_hh {list(w_hh.shape)} and h0 {list(h0.shape)} do not fit {cell}"
+        )
+    _expect("gx", gx, (*(gx.shape[:1] if lead == 1 else (gx.shape[0], B)), D, kind.gates * H), gx)
+    _expect("w_hh", w_hh, (D, kind.gates * H, P), gx)
+    _expect("b_hh", b_hh, (D, kind.gates * H), gx)
+    _expect("w_hr", w_hr, (D, P, H), gx)
+    _expect("h0", h0, (D, B, P), gx)
+    _expect("c0", c0, (D, B, H), gx)
+    _rows(batch_sizes, resets, gx.shape[:lead], B)
+
+
+def recurrence_backward(
+    cell: str,
+    dy: Tensor | None,
+    dh_n: Tensor | None,
+    dc_n: Tensor | None,
+    dc: Tensor | None,
+    dsaved: Tensor | None,
+    w_hh: Tensor,
+    w_hr: Tensor | None,
+    h0: Tensor,
+    c0: Tensor | None,
+    y: Tensor,
+    c: Tensor,
+    saved: Tensor,
+    batch_sizes: Tensor | None,
+    resets: Tensor | None,
+) -> None:
+    """Raises RuntimeError if the arguments of the backward do not fit together."""
+    kind = _kind(cell, c0, w_hr)
+    D, B, P = h0.shape
+    H = w_hh.shape[1] // kind.gates
+    lead = y.shape[:-1]
+    _expect("w_hh", w_hh, (D, kind.gates * H, P), y)
+    _expect("y", y, (*lead, D * P), y)
+    for name, grad in (("h0", h0), ("dh_n", dh_n)):
+        _expect(name, grad, (D, B, P), y)
+    for name, grad in (("c0", c0), ("dc_n", dc_n if kind.has_c else None)):
+        _expect(name, grad, (D, B, H), y)
+    _expect("dy", dy, y.shape, y)
+    _expect("saved", saved, (*lead, D, kind.saved, H), saved)
+    _expect("dsaved", dsaved, saved.shape, saved)
+    if kind.has_c:
+        _expect("c", c, (*lead, D, H), saved)
+        _expect("dc", dc, c.shape, saved)
+    _rows(batch_sizes, resets, lead, B)
+
+
+def _kind(cell: str, c0: Tensor | None, w_hr: Tensor | None):
+    if cell not in CELLS:
+        raise RuntimeError(f"recurrence: unknown cell {cell!r}, expected one of {sorted(CELLS)}")
+    kind = CELLS[cell]
+    if (c0 is not None) != kind.has_c:
+        raise RuntimeError(f"recurrence: {cell} {'needs' if kind.has_c else 'has no'} c0")
+    if w_hr is not None and kind.unprojected is None:
+        raise RuntimeError(f"recurrence: {cell} has no projection")
+    return kind

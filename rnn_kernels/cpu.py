@@ -1,0 +1,128 @@
+"""The CPU backend: allocates with torch, computes in the compiled core.
+
+Per step and row the backward needs, in the dtype computed in (float32, or float64 for float64):
+LSTM 4·H gates and H cell states, GRU 4·H; besides y, which the caller has anyway.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .cells import CELLS
+from .reference import compute_dtype
+from .weight_gradients import weight_gradients
+
+try:
+    from . import _core
+except ImportError as error:  # a source tree that was never built
+    _core, _missing = None, str(error)
+
+DTYPES = {
+    torch.float32: "float32",
+    torch.float64: "float64",
+    torch.bfloat16: "bfloat16",
+    torch.float16: "float16",
+}
+
+
+def unavailable() -> str | None:
+    """Why this backend cannot run on this machine, or None."""
+    return None if _core else f"the compiled core did not load: {_missing}"
+
+
+def refuses(cell: str, dtype: torch.dtype, device_type: str, projected: bool) -> str | None:
+    """Why a call of this kind cannot run on this backend, or None."""
+    if device_type != "cpu":
+        return f"it computes on the CPU, the tensors are on {device_type}"
+    if dtype not in DTYPES:
+        return f"it has no kernels for {dtype}"
+    if projected:
+        return "it has no kernels for projections (proj_size > 0)"
+    return None
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
+    return [None if t is None else t.contiguous() for t in tensors]
+
+
+def forward(
+    cell: str,
+    gx: Tensor,
+    w_hh: Tensor,
+    b_hh: Tensor | None,
+    w_hr: Tensor | None,
+    h0: Tensor,
+    c0: Tensor | None,
+    batch_sizes: Tensor | None,
+    resets: Tensor | None,
+    save: bool,
+    cells: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The recurrence; see :data:`rnn_kernels.ops.FORWARD`."""
+    kind = CELLS[cell]
+    D, B, H = h0.shape
+    leading = gx.shape[:-2]
+    compute = compute_dtype(gx.dtype)
+    none = gx.new_empty(0, dtype=compute)
+    y = gx.new_empty(*leading, D * H)
+    h_n = torch.empty_like(h0, memory_format=torch.contiguous_format)
+    c_n = torch.empty_like(h_n) if kind.has_c else gx.new_empty(0)
+    keep_c = kind.has_c and (save or cells)
+    c = gx.new_empty(*leading, D, H, dtype=compute) if keep_c else none
+    saved = gx.new_empty(*leading, D, kind.saved, H, dtype=compute) if save else none.clone()
+    inputs = _contiguous(batch_sizes, resets, gx, w_hh, b_hh, h0, c0)
+    _core.forward(
+        cell,
+        DTYPES[gx.dtype],
+        torch.get_num_threads(),
+        (leading[0] if batch_sizes is None else batch_sizes.shape[0], B, D, H),
+        *map(_address, inputs),
+        *map(_address, (y, h_n, c_n, c if keep_c else None, saved if save else None)),
+    )
+    return y, h_n, c_n, c, saved
+
+
+def backward(
+    cell: str,
+    dy: Tensor | None,
+    dh_n: Tensor | None,
+    dc_n: Tensor | None,
+    dc: Tensor | None,
+    w_hh: Tensor,
+    w_hr: Tensor | None,
+    h0: Tensor,
+    c0: Tensor | None,
+    y: Tensor,
+    c: Tensor,
+    saved: Tensor,
+    batch_sizes: Tensor | None,
+    resets: Tensor | None,
+    weights: bool,
+    bias: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The backward; see :data:`rnn_kernels.ops.BACKWARD`."""
+    kind = CELLS[cell]
+    D, B, H = h0.shape
+    leading = y.shape[:-1]
+    dgx = y.new_empty(*leading, D, kind.gates * H)
+    dgh = y.new_empty(*leading, D, H) if kind.splits else None
+    dh0 = torch.empty_like(h0, memory_format=torch.contiguous_format)
+    dc0 = torch.empty_like(dh0) if kind.has_c else y.new_empty(0)
+    inputs = _contiguous(
+        batch_sizes, resets, w_hh, h0, c0, y, c if kind.has_c else None, saved, dy, dh_n, dc_n, dc
+    )
+    _core.backward(
+        cell,
+        DTYPES[y.dtype],
+        torch.get_num_threads(),
+        (leading[0] if batch_sizes is None else batch_sizes.shape[0], B, D, H),
+        *map(_address, inputs),
+        *map(_address, (dgx, dgh, dh0, dc0)),
+    )
+    dw_hh, db_hh = weight_gradients(dgx, dgh, y, h0, batch_sizes, resets, weights, bias)
+    return dgx, dw_hh, db_hh, y.new_empty(0), dh0, dc0

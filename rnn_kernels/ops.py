@@ -1,0 +1,210 @@
+"""The two operators, registered with torch.library: fake functions, autograd, autocast, FLOPs.
+
+``torch.ops.rnn_kernels.recurrence`` runs one layer's recurrence, all steps and both directions.
+``torch.ops.rnn_kernels.recurrence_backward`` is its backward, and can be differentiated again.
+
+Sizes: T time, B batch, H hidden, P projected (H without a projection), D directions (1 or 2),
+G gates, K saved values per unit, N rows in all. S is the dtype of ``gx``; A is the dtype computed
+in, float64 for float64 and float32 for all others. Leading dimensions (T, B) become (N,) for
+packed rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from . import backends, checks, reference
+from .cells import CELLS
+from .reference import compute_dtype
+
+FORWARD = """recurrence(
+    str cell, Tensor gx, Tensor w_hh, Tensor? b_hh, Tensor? w_hr, Tensor h0, Tensor? c0,
+    Tensor? batch_sizes, Tensor? resets, bool save, bool cells, str backend
+) -> (Tensor y, Tensor h_n, Tensor c_n, Tensor c, Tensor saved)"""
+"""
+    cell: "lstm" (gate order i f g o) or "gru" (r z n).
+    gx (T, B, D, G·H) S: input half of the gates, W_ih·x plus its biases.
+    w_hh (D, G·H, P) S: recurrent weights.
+    b_hh (D, G·H) S or None: added to W_hh·h. The GRU's candidate needs it there; other biases may
+        be folded into gx.
+    w_hr (D, P, H) S or None: projection of h, LSTM only.
+    h0 (D, B, P) S, c0 (D, B, H) S: initial states; c0 for cells with a cell state only.
+    batch_sizes (T,) int64 on the CPU or None: rows of each step, never increasing.
+    resets (T, B) bool or None: true at t makes step t start from a zero state. Direction 1, which
+        comes from t + 1, is cut at the same boundary: between t - 1 and t.
+    save: keep what the backward needs.  cells: keep all cell states.
+    backend: a name of rnn_kernels.backends; it is honoured or refused, never replaced.
+
+    y (T, B, D·P) S: all hidden states.
+    h_n (D, B, P) S, c_n (D, B, H) S: final states.
+    c (T, B, D, H) A: all cell states.
+    saved (T, B, D, K, H) A: activated gates; for the GRU also W_hn·h + b_hn.
+    Outputs that do not apply or were not asked for are empty.
+"""
+
+BACKWARD = """recurrence_backward(
+    str cell, Tensor? dy, Tensor? dh_n, Tensor? dc_n, Tensor? dc, Tensor? dsaved,
+    Tensor w_hh, Tensor? w_hr, Tensor h0, Tensor? c0, Tensor y, Tensor c, Tensor saved,
+    Tensor? batch_sizes, Tensor? resets, bool weights, bool bias, str backend
+) -> (Tensor dgx, Tensor dw_hh, Tensor db_hh, Tensor dw_hr, Tensor dh0, Tensor dc0)"""
+"""
+    Gradients of a scalar with respect to the forward's outputs come in (None: zero), with respect
+    to its inputs go out, each in the shape of what it is the gradient of. ``weights`` and ``bias``
+    say whether dw_hh and db_hh are wanted.
+"""
+
+_library = torch.library.Library("rnn_kernels", "DEF")
+_library.define(" ".join(FORWARD.split()))
+_library.define(" ".join(BACKWARD.split()))
+
+recurrence = torch.ops.rnn_kernels.recurrence.default
+recurrence_backward = torch.ops.rnn_kernels.recurrence_backward.default
+
+
+def _run_forward(*args: Any) -> tuple[Tensor, ...]:
+    *call, backend = args
+    checks.recurrence(*call)
+    return backends.honour(backend, call[0], call[1], call[4]).forward(*call)
+
+
+def _run_backward(*args: Any) -> tuple[Tensor, ...]:
+    cell, dy, dh_n, dc_n, dc, dsaved, *call, weights, bias, backend = args
+    grads = (dy, dh_n, dc_n, dc)
+    checks.recurrence_backward(cell, *grads, dsaved, *call)
+    chosen = backends.honour(backend, cell, call[4], call[1])
+    if dsaved is not None or chosen is reference:
+        # Gradients of what the forward saved arise from second derivatives alone.
+        return reference.backward(cell, *grads, dsaved, *call)
+    return chosen.backward(cell, *grads, *call, weights, bias)
+
+
+_library.impl("recurrence", _run_forward, "CompositeExplicitAutograd")
+_library.impl("recurrence_backward", _run_backward, "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("rnn_kernels::recurrence", lib=_library)
+def _fake_forward(
+    cell, gx, w_hh, b_hh, w_hr, h0, c0, batch_sizes, resets, save, cells, backend
+) -> tuple[Tensor, ...]:
+    kind, leading, compute = CELLS[cell], gx.shape[:-2], compute_dtype(gx.dtype)
+    D, B, P = h0.shape
+    H = w_hh.shape[1] // kind.gates
+    keep_c = kind.has_c and (save or cells)
+    return (
+        gx.new_empty(*leading, D * P),
+        gx.new_empty(D, B, P),
+        gx.new_empty(D, B, H) if kind.has_c else gx.new_empty(0),
+        gx.new_empty((*leading, D, H) if keep_c else (0,), dtype=compute),
+        gx.new_empty((*leading, D, kind.saved, H) if save else (0,), dtype=compute),
+    )
+
+
+@torch.library.register_fake("rnn_kernels::recurrence_backward", lib=_library)
+def _fake_backward(
+    cell, dy, dh_n, dc_n, dc, dsaved, w_hh, w_hr, h0, c0, y, c, saved,
+    batch_sizes, resets, weights, bias, backend,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    D, G_H = w_hh.shape[:2]
+    return (
+        y.new_empty(*y.shape[:-1], D, G_H),
+        y.new_empty(w_hh.shape if weights else (0,)),
+        y.new_empty((D, G_H) if bias else (0,)),
+        y.new_empty((0,) if w_hr is None else w_hr.shape),
+        y.new_empty(h0.shape),
+        y.new_empty((0,) if c0 is None else c0.shape),
+    )
+
+
+def _keep_for_backward(ctx: Any, inputs: tuple, output: tuple) -> None:
+    cell, gx, w_hh, b_hh, w_hr, h0, c0, batch_sizes, resets, save, cells, backend = inputs
+    y, _, _, c, saved = output
+    ctx.save_for_backward(w_hh, w_hr, h0, c0, y, c, saved, batch_sizes, resets)
+    ctx.set_materialize_grads(False)
+    ctx.call = (cell, save, backend)
+
+
+def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+    cell, save, backend = ctx.call
+    if not save:
+        raise RuntimeError("recurrence: called with save=False, so it cannot be differentiated")
+    needed = ctx.needs_input_grad
+    dgx, dw_hh, db_hh, dw_hr, dh0, dc0 = recurrence_backward(
+        cell, *grads, *ctx.saved_tensors, needed[2], needed[3], backend
+    )
+    found = (None, dgx, dw_hh, db_hh, dw_hr, dh0, dc0, None, None, None, None, None)
+    return tuple(g if n else None for g, n in zip(found, needed, strict=True))
+
+
+def _keep_for_second(ctx: Any, inputs: tuple, output: tuple) -> None:
+    cell, *tensors, weights, bias, backend = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.set_materialize_grads(False)
+    ctx.cell = cell
+
+
+def _second_backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Differentiates the reference's backward, which is plain torch."""
+    again = torch.is_grad_enabled()
+    *floats, batch_sizes, resets = ctx.saved_tensors
+    with torch.enable_grad():
+        # Views stop gradients from running on into what one input owes to another.
+        inputs = [None if t is None else t.view_as(t) for t in floats]
+        outputs = reference.backward(ctx.cell, *inputs, batch_sizes, resets)
+    wanted = [t for t, n in zip(inputs, ctx.needs_input_grad[1:], strict=False) if n]
+    pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.numel()]
+    if pairs:
+        outs, cotangents = zip(*pairs, strict=True)
+        found = iter(
+            torch.autograd.grad(outs, wanted, cotangents, create_graph=again, allow_unused=True)
+        )
+    else:
+        found = iter([None] * len(wanted))
+    slots = [next(found) if n else None for n in ctx.needs_input_grad[1 : 1 + len(inputs)]]
+    return (None, *slots, None, None, None, None, None)
+
+
+torch.library.register_autograd(
+    "rnn_kernels::recurrence", _backward, setup_context=_keep_for_backward, lib=_library
+)
+torch.library.register_autograd(
+    "rnn_kernels::recurrence_backward",
+    _second_backward,
+    setup_context=_keep_for_second,
+    lib=_library,
+)
+
+
+def _autocast(device_type: str) -> None:
+    def run(*args: Any) -> tuple[Tensor, ...]:
+        dtype = torch.get_autocast_dtype(device_type)
+        with torch.autocast(device_type, enabled=False):
+            return recurrence(
+                *(
+                    a.to(dtype) if isinstance(a, Tensor) and a.is_floating_point() else a
+                    for a in args
+                )
+            )
+
+    _library.impl("recurrence", run, f"Autocast{device_type.upper()}")
+
+
+_autocast("cpu")
+_autocast("cuda")
+
+
+@register_flop_formula(torch.ops.rnn_kernels.recurrence)
+def _forward_flops(cell, gx, w_hh, *rest: Any, **kwargs: Any) -> int:
+    rows = gx[0] * gx[1] if len(gx) == 4 else gx[0]
+    return 2 * rows * w_hh[0] * w_hh[1] * w_hh[2]
+
+
+@register_flop_formula(torch.ops.rnn_kernels.recurrence_backward)
+def _backward_flops(
+    cell, dy, dh_n, dc_n, dc, dsaved, w_hh, w_hr, h0, c0, y, *rest: Any, **kwargs: Any
+) -> int:
+    rows = y[0] * y[1] if len(y) == 3 else y[0]
+    return 4 * rows * w_hh[0] * w_hh[1] * w_hh[2]
