@@ -53,11 +53,13 @@ void forward(const std::string& cell, const std::string& dtype, int threads, py:
 void backward(const std::string& cell, const std::string& dtype, int threads, py::tuple sizes,
               Address batch_sizes, Address resets, Address w_hh, Address h0, Address c0,
               Address y, Address c, Address saved, Address dy, Address dh_n, Address dc_n,
-              Address dc, Address dgx, Address dgh, Address dh0, Address dc0) {
+              Address dc, Address dgx, Address dgh, Address dh0, Address dc0,
+              Address dw_hh, Address db_hh) {
     const Backward call{sequence(sizes, batch_sizes, resets),
                         at(w_hh), at(h0), at(c0), at(y), at(c), at(saved),
                         at(dy), at(dh_n), at(dc_n), at(dc),
-                        at<void>(dgx), at<void>(dgh), at<void>(dh0), at<void>(dc0)};
+                        at<void>(dgx), at<void>(dgh), at<void>(dh0), at<void>(dc0),
+                        at<void>(dw_hh), at<void>(db_hh)};
     const CellName name = cell_named(cell);
     const Dtype type = dtype_named(dtype);
     py::gil_scoped_release released;

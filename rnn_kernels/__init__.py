@@ -1,10 +1,32 @@
-"""Fused LSTM and GRU: drop-in replacements for torch.nn.
+"""Fused LSTM and GRU: drop-in replacements for torch.nn's.
 
 >>> import torch, rnn_kernels
 >>> lstm = rnn_kernels.LSTM(40, 256, num_layers=2)
 >>> y, (h, c) = lstm(torch.randn(100, 8, 40))
 """
 
-import torch  # noqa: F401  (first: the compiled core shares its OpenMP threads)
+from importlib.metadata import PackageNotFoundError, version
 
-from . import ops
+import torch  # noqa: F401  (before the compiled core, which then shares torch's OpenMP threads)
+
+from . import functional
+from .backends import backend
+from .cell_modules import GRUCell, LSTMCell
+from .conversion import convert, to_torch
+from .modules import GRU, LSTM
+
+try:
+    __version__ = version("rnn_kernels")
+except PackageNotFoundError:  # imported from a source tree that was never installed
+    __version__ = "unknown"
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "GRUCell",
+    "LSTMCell",
+    "backend",
+    "convert",
+    "functional",
+    "to_torch",
+]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from types import ModuleType
 
 import torch
@@ -40,7 +41,11 @@ def backend(name: str) -> Iterator[None]:
             support.
     """
     if name != "auto":
-        _available(name)
+        if name not in BACKENDS:
+            raise ValueError(f"unknown backend {name!r}, expected one of {['auto', *BACKENDS]}")
+        why = BACKENDS[name].unavailable()
+        if why:
+            raise RuntimeError(f"backend {name!r} is not available: {why}")
     token = _requested.set(name)
     try:
         yield
@@ -48,18 +53,20 @@ def backend(name: str) -> Iterator[None]:
         _requested.reset(token)
 
 
-def _available(name: str) -> ModuleType:
-    if name not in BACKENDS:
-        raise ValueError(f"unknown backend {name!r}, expected one of {['auto', *BACKENDS]}")
-    why = BACKENDS[name].unavailable()
-    if why:
-        raise RuntimeError(f"backend {name!r} is not available: {why}")
-    return BACKENDS[name]
-
-
+@cache
 def _refusal(name: str, *call: object) -> str | None:
     module = BACKENDS[name]
     return module.unavailable() or module.refuses(*call)
+
+
+@cache
+def _chosen(name: str, *call: object) -> str:
+    if name == "auto":
+        return next(name for name in ORDER if _refusal(name, *call) is None)
+    why = _refusal(name, *call)
+    if why:
+        raise RuntimeError(f"backend {name!r} cannot run this {call[0]}: {why}")
+    return name
 
 
 @torch.compiler.assume_constant_result
@@ -69,20 +76,12 @@ def choose(cell: str, dtype: torch.dtype, device_type: str, projected: bool) -> 
     Raises:
         RuntimeError: the backend that was asked for does not support the call.
     """
-    name = _requested.get()
-    call = (cell, dtype, device_type, projected)
-    if name == "auto":
-        return next(name for name in ORDER if _refusal(name, *call) is None)
-    why = _refusal(name, *call)
-    if why:
-        raise RuntimeError(f"backend {name!r} cannot run this {cell}: {why}")
-    return name
+    return _chosen(_requested.get(), cell, dtype, device_type, projected)
 
 
 def honour(name: str, cell: str, like: Tensor, w_hr: Tensor | None) -> ModuleType:
     """The backend of that name, if it can run a call on tensors such as ``like``."""
-    module = _available(name)
-    why = module.refuses(cell, like.dtype, like.device.type, w_hr is not None)
-    if why:
-        raise RuntimeError(f"backend {name!r} cannot run this {cell}: {why}")
-    return module
+    if name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}, expected one of {list(BACKENDS)}")
+    _chosen(name, cell, like.dtype, like.device.type, w_hr is not None)
+    return BACKENDS[name]

@@ -1,4 +1,4 @@
-"""What the operators ask of their arguments. Kernels take addresses, so nothing may slip through."""
+"""What the operators ask of their arguments, since kernels are handed bare addresses."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from torch import Tensor
 from .cells import CELLS
 
 
-def _expect(name: str, tensor: Tensor | None, shape: tuple[int, ...], like: Tensor) -> None:
-    if tensor is None:
-        return
-    if tensor.shape != shape:
-        raise RuntimeError(f"Expected {name} size {tuple(shape)}, got {list(tensor.shape)}")
-    if tensor.dtype != like.dtype:
-        raise RuntimeError(f"Expected {name} to have dtype {like.dtype}, got {tensor.dtype}")
-    if tensor.device != like.device:
-        raise RuntimeError(f"Expected {name} on {like.device}, got {tensor.device}")
+def _expect(like: Tensor, *expected: tuple[str, Tensor | None, tuple[int, ...]]) -> None:
+    """Name, tensor and shape of each; dtype and device as those of ``like``."""
+    dtype, device = like.dtype, like.device
+    for name, tensor, shape in expected:
+        if tensor is None or tensor is like and tensor.shape == shape:
+            continue
+        if tensor.shape != shape:
+            raise RuntimeError(f"Expected {name} size {tuple(shape)}, got {list(tensor.shape)}")
+        if tensor.dtype != dtype:
+            raise RuntimeError(f"Expected {name} to have dtype {dtype}, got {tensor.dtype}")
+        if tensor.device != device:
+            raise RuntimeError(f"Expected {name} on {device}, got {tensor.device}")
 
 
 def _rows(batch_sizes: Tensor | None, resets: Tensor | None, lead: torch.Size, B: int) -> None:
@@ -67,12 +70,16 @@ def recurrence(
         raise RuntimeError(
             f"recurrence: w_hh {list(w_hh.shape)} and h0 {list(h0.shape)} do not fit {cell}"
         )
-    _expect("gx", gx, (*(gx.shape[:1] if lead == 1 else (gx.shape[0], B)), D, kind.gates * H), gx)
-    _expect("w_hh", w_hh, (D, kind.gates * H, P), gx)
-    _expect("b_hh", b_hh, (D, kind.gates * H), gx)
-    _expect("w_hr", w_hr, (D, P, H), gx)
-    _expect("h0", h0, (D, B, P), gx)
-    _expect("c0", c0, (D, B, H), gx)
+    G_H, steps = kind.gates * H, gx.shape[:1]
+    _expect(
+        gx,
+        ("gx", gx, (*steps, D, G_H) if lead == 1 else (*steps, B, D, G_H)),
+        ("w_hh", w_hh, (D, G_H, P)),
+        ("b_hh", b_hh, (D, G_H)),
+        ("w_hr", w_hr, (D, P, H)),
+        ("h0", h0, (D, B, P)),
+        ("c0", c0, (D, B, H)),
+    )
     _rows(batch_sizes, resets, gx.shape[:lead], B)
 
 
@@ -98,18 +105,25 @@ def recurrence_backward(
     D, B, P = h0.shape
     H = w_hh.shape[1] // kind.gates
     lead = y.shape[:-1]
-    _expect("w_hh", w_hh, (D, kind.gates * H, P), y)
-    _expect("y", y, (*lead, D * P), y)
-    for name, grad in (("h0", h0), ("dh_n", dh_n)):
-        _expect(name, grad, (D, B, P), y)
-    for name, grad in (("c0", c0), ("dc_n", dc_n if kind.has_c else None)):
-        _expect(name, grad, (D, B, H), y)
-    _expect("dy", dy, y.shape, y)
-    _expect("saved", saved, (*lead, D, kind.saved, H), saved)
-    _expect("dsaved", dsaved, saved.shape, saved)
-    if kind.has_c:
-        _expect("c", c, (*lead, D, H), saved)
-        _expect("dc", dc, c.shape, saved)
+    state, cell_state = (D, B, P), (D, B, H)
+    _expect(
+        y,
+        ("y", y, (*lead, D * P)),
+        ("w_hh", w_hh, (D, kind.gates * H, P)),
+        ("w_hr", w_hr, (D, P, H)),
+        ("h0", h0, state),
+        ("c0", c0, cell_state),
+        ("dy", dy, (*lead, D * P)),
+        ("dh_n", dh_n, state),
+        ("dc_n", dc_n if kind.has_c else None, cell_state),
+    )
+    _expect(
+        saved,
+        ("saved", saved, (*lead, D, kind.saved, H)),
+        ("dsaved", dsaved, (*lead, D, kind.saved, H)),
+        ("c", c if kind.has_c else None, (*lead, D, H)),
+        ("dc", dc if kind.has_c else None, (*lead, D, H)),
+    )
     _rows(batch_sizes, resets, lead, B)
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from .cells import CELLS
 from .reference import compute_dtype
-from .weight_gradients import weight_gradients
 
 try:
     from . import _core
@@ -42,12 +41,12 @@ def refuses(cell: str, dtype: torch.dtype, device_type: str, projected: bool) ->
     return None
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+def _addresses(*tensors: Tensor | None) -> list[int]:
+    return [0 if t is None else t.data_ptr() for t in tensors]
 
 
 def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
-    return [None if t is None else t.contiguous() for t in tensors]
+    return [t if t is None or t.is_contiguous() else t.contiguous() for t in tensors]
 
 
 def forward(
@@ -62,27 +61,28 @@ def forward(
     resets: Tensor | None,
     save: bool,
     cells: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The recurrence; see :data:`rnn_kernels.ops.FORWARD`."""
+) -> tuple[Tensor | None, ...]:
+    """The recurrence; see :data:`rnn_kernels.ops.FORWARD`. None for outputs that do not apply."""
     kind = CELLS[cell]
     D, B, H = h0.shape
     leading = gx.shape[:-2]
     compute = compute_dtype(gx.dtype)
-    none = gx.new_empty(0, dtype=compute)
     y = gx.new_empty(*leading, D * H)
     h_n = torch.empty_like(h0, memory_format=torch.contiguous_format)
-    c_n = torch.empty_like(h_n) if kind.has_c else gx.new_empty(0)
-    keep_c = kind.has_c and (save or cells)
-    c = gx.new_empty(*leading, D, H, dtype=compute) if keep_c else none
-    saved = gx.new_empty(*leading, D, kind.saved, H, dtype=compute) if save else none.clone()
+    c_n = torch.empty_like(h_n) if kind.has_c else None
+    c = saved = None
+    if kind.has_c and (save or cells):
+        c = gx.new_empty(*leading, D, H, dtype=compute)
+    if save:
+        saved = gx.new_empty(*leading, D, kind.saved, H, dtype=compute)
     inputs = _contiguous(batch_sizes, resets, gx, w_hh, b_hh, h0, c0)
     _core.forward(
         cell,
         DTYPES[gx.dtype],
         torch.get_num_threads(),
         (leading[0] if batch_sizes is None else batch_sizes.shape[0], B, D, H),
-        *map(_address, inputs),
-        *map(_address, (y, h_n, c_n, c if keep_c else None, saved if save else None)),
+        *_addresses(*inputs),
+        *_addresses(y, h_n, c_n, c, saved),
     )
     return y, h_n, c_n, c, saved
 
@@ -98,31 +98,30 @@ def backward(
     h0: Tensor,
     c0: Tensor | None,
     y: Tensor,
-    c: Tensor,
+    c: Tensor | None,
     saved: Tensor,
     batch_sizes: Tensor | None,
     resets: Tensor | None,
     weights: bool,
     bias: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The backward; see :data:`rnn_kernels.ops.BACKWARD`."""
+) -> tuple[Tensor | None, ...]:
+    """The backward; see :data:`rnn_kernels.ops.BACKWARD`. None for outputs that do not apply."""
     kind = CELLS[cell]
     D, B, H = h0.shape
     leading = y.shape[:-1]
     dgx = y.new_empty(*leading, D, kind.gates * H)
     dgh = y.new_empty(*leading, D, H) if kind.splits else None
     dh0 = torch.empty_like(h0, memory_format=torch.contiguous_format)
-    dc0 = torch.empty_like(dh0) if kind.has_c else y.new_empty(0)
-    inputs = _contiguous(
-        batch_sizes, resets, w_hh, h0, c0, y, c if kind.has_c else None, saved, dy, dh_n, dc_n, dc
-    )
+    dc0 = torch.empty_like(dh0) if kind.has_c else None
+    dw_hh = y.new_empty(w_hh.shape) if weights else None
+    db_hh = y.new_empty(w_hh.shape[:2]) if bias else None
+    inputs = _contiguous(batch_sizes, resets, w_hh, h0, c0, y, c, saved, dy, dh_n, dc_n, dc)
     _core.backward(
         cell,
         DTYPES[y.dtype],
         torch.get_num_threads(),
         (leading[0] if batch_sizes is None else batch_sizes.shape[0], B, D, H),
-        *map(_address, inputs),
-        *map(_address, (dgx, dgh, dh0, dc0)),
+        *_addresses(*inputs),
+        *_addresses(dgx, dgh, dh0, dc0, dw_hh, db_hh),
     )
-    dw_hh, db_hh = weight_gradients(dgx, dgh, y, h0, batch_sizes, resets, weights, bias)
-    return dgx, dw_hh, db_hh, y.new_empty(0), dh0, dc0
+    return dgx, dw_hh, db_hh, None, dh0, dc0

@@ -3,7 +3,7 @@
 Slow, and right on any device and dtype: kernels are tested against it, rare combinations
 (projections, second derivatives) run on it. Everything here can itself be differentiated.
 
-Arguments are those of the operators in :mod:`rnn_kernels.ops`.
+Arguments are those of the operators in :mod:`rnn_kernels.ops`; outputs that do not apply are None.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .cells import CELLS
+from .cells import CELLS, Cell
 from .rows import Rows
 
 
@@ -30,6 +30,16 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def _direction(values: Tensor | None, d: int) -> Tensor | None:
+    """Direction d of (D, …), in the dtype computed in."""
+    return None if values is None else values[d].to(compute_dtype(values.dtype))
+
+
+def _joined(per_direction: list[list[Tensor]]) -> Tensor:
+    """(N, D, …) of one list per direction with one tensor per step."""
+    return torch.stack([torch.cat(steps) for steps in per_direction], 1)
+
+
 def forward(
     cell: str,
     gx: Tensor,
@@ -42,62 +52,61 @@ def forward(
     resets: Tensor | None,
     save: bool,
     cells: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor | None, ...]:
     """The recurrence; see :data:`rnn_kernels.ops.FORWARD`."""
-    kind, D, B = CELLS[cell], h0.shape[0], h0.shape[1]
+    kind, D, leading = CELLS[cell], h0.shape[0], gx.shape[:-2]
     H = w_hh.shape[1] // kind.gates
-    compute = compute_dtype(gx.dtype)
     rows = Rows.of(h0, gx.shape[0], batch_sizes, resets)
-    steps = gx.reshape(-1, D, kind.gates, H).split(rows.counts)
-    offsets = rows.offsets()
-    outputs: list[list[list[Tensor]]] = [[], [], []]
-    finals: list[list[Tensor]] = [[], []]
-    for d in range(D):
-        weight = w_hh[d].to(compute)
-        h = h0[d]
-        c = c0[d].to(compute) if c0 is not None else h.new_zeros(B, 0, dtype=compute)
-        per_step: list[list[Tensor]] = [[gx.new_empty(0)] * rows.T for _ in outputs]
-        for t in rows.times(d):
-            n = rows.counts[t]
-            h_prev, c_prev = h[:n], c[:n]
-            kept = rows.kept(d, t, offsets)
-            if kept is not None:
-                h_prev = torch.where(kept, h_prev, 0)
-                c_prev = torch.where(kept, c_prev, 0)
-            gh = h_prev.to(compute) @ weight.T
-            if b_hh is not None:
-                gh = gh + b_hh[d].to(compute)
-            new_h, new_c, saved = kind.step(
-                steps[t][:, d].to(compute).unbind(1),
-                gh.view(n, kind.gates, H).unbind(1),
-                h_prev.to(compute),
-                c_prev,
-            )
-            if w_hr is not None:
-                new_h = new_h @ w_hr[d].to(compute).T
-            new_h = new_h.to(gx.dtype)
-            per_step[0][t], per_step[1][t] = new_h, new_c
-            per_step[2][t] = torch.stack(saved, 1)
-            h, c = torch.cat((new_h, h[n:])), torch.cat((new_c, c[n:]))
-        for output, values in zip(outputs, per_step, strict=True):
-            output.append(values)
-        finals[0].append(h)
-        finals[1].append(c)
-
-    def joined(per_direction: list[list[Tensor]]) -> Tensor:
-        return torch.stack([torch.cat(values) for values in per_direction], 1)
-
-    leading = gx.shape[:-2]
-    y = joined(outputs[0]).reshape(*leading, -1)
-    none = gx.new_empty(0, dtype=compute)
+    gates = gx.reshape(-1, D, kind.gates, H)
+    done = [
+        _forward_direction(
+            kind, rows, d, gates[:, d], h0[d],
+            *(_direction(t, d) for t in (w_hh, b_hh, w_hr, c0)),
+        )
+        for d in range(D)
+    ]  # fmt: skip
+    ys, cs, saveds, h_n, c_n = zip(*done, strict=True)
     keep_c = kind.has_c and (save or cells)
     return (
-        y,
-        torch.stack(finals[0]),
-        torch.stack(finals[1]).to(gx.dtype) if kind.has_c else gx.new_empty(0),
-        joined(outputs[1]).reshape(*leading, D, H) if keep_c else none,
-        joined(outputs[2]).reshape(*leading, D, kind.saved, H) if save else none.clone(),
+        _joined(ys).reshape(*leading, -1),
+        torch.stack(h_n),
+        torch.stack(c_n).to(gx.dtype) if kind.has_c else None,
+        _joined(cs).reshape(*leading, D, H) if keep_c else None,
+        _joined(saveds).reshape(*leading, D, kind.saved, H) if save else None,
     )
+
+
+def _forward_direction(
+    kind: Cell,
+    rows: Rows,
+    d: int,
+    gx: Tensor,
+    h: Tensor,
+    w_hh: Tensor,
+    b_hh: Tensor | None,
+    w_hr: Tensor | None,
+    c: Tensor | None,
+) -> tuple[list[Tensor], list[Tensor], list[Tensor], Tensor, Tensor]:
+    """y, c and saved values of every step, and the final h and c. gx (N, G, H)."""
+    dtype, compute, H = gx.dtype, w_hh.dtype, gx.shape[2]
+    steps, offsets = gx.split(rows.counts), rows.offsets()
+    c = h.new_zeros(rows.B, 0, dtype=compute) if c is None else c
+    ys, cs, saveds = ([gx.new_empty(0)] * rows.T for _ in range(3))
+    for t in rows.times(d):
+        n, kept = rows.counts[t], rows.kept(d, t, offsets)
+        h_prev, c_prev = h[:n].to(compute), c[:n]
+        if kept is not None:
+            h_prev, c_prev = torch.where(kept, h_prev, 0), torch.where(kept, c_prev, 0)
+        gh = h_prev @ w_hh.T
+        if b_hh is not None:
+            gh = gh + b_hh
+        halves = steps[t].to(compute).unbind(1), gh.view(n, kind.gates, H).unbind(1)
+        new_h, new_c, saved = kind.step(*halves, h_prev, c_prev)
+        if w_hr is not None:
+            new_h = new_h @ w_hr.T
+        ys[t], cs[t], saveds[t] = new_h.to(dtype), new_c, torch.stack(saved, 1)
+        h, c = torch.cat((ys[t], h[n:])), torch.cat((new_c, c[n:]))
+    return ys, cs, saveds, h, c
 
 
 def backward(
@@ -112,74 +121,94 @@ def backward(
     h0: Tensor,
     c0: Tensor | None,
     y: Tensor,
-    c: Tensor,
+    c: Tensor | None,
     saved: Tensor,
     batch_sizes: Tensor | None,
     resets: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The backward; see :data:`rnn_kernels.ops.BACKWARD`. ``dsaved`` joins in second derivatives."""
-    kind, D, B = CELLS[cell], h0.shape[0], h0.shape[1]
-    G, H = kind.gates, saved.shape[-1]
-    compute = compute_dtype(y.dtype)
+    weights: bool,
+    bias: bool,
+) -> tuple[Tensor | None, ...]:
+    """The backward; see :data:`rnn_kernels.ops.BACKWARD`."""
+    kind, (D, B, P), H = CELLS[cell], h0.shape, saved.shape[-1]
+    compute, width = compute_dtype(y.dtype), H if kind.has_c else 0
     rows = Rows.of(h0, y.shape[0], batch_sizes, resets)
-    offsets = rows.offsets()
-    N, P = sum(rows.counts), h0.shape[2]
-    found: list[list[Tensor]] = [[] for _ in range(6)]
+
+    def part(values: Tensor | None, d: int, *sizes: int) -> Tensor:
+        """Direction d of values (N, D, …), or zeros."""
+        if values is None:
+            return y.new_zeros(sum(rows.counts), *sizes, dtype=compute)
+        return values.reshape(-1, D, *sizes)[:, d].to(compute)
+
+    def final(values: Tensor | None, d: int, size: int) -> Tensor:
+        return y.new_zeros(B, size, dtype=compute) if values is None else values[d].to(compute)
+
+    found = []
     for d in range(D):
-
-        def part(values: Tensor | None, *sizes: int, d: int = d) -> Tensor:
-            """Direction d of values (N, D, …), or zeros."""
-            if values is None:
-                return y.new_zeros(N, *sizes, dtype=compute)
-            return values.reshape(N, D, *sizes)[:, d].to(compute)
-
-        weight, initial_h = w_hh[d].to(compute), h0[d].to(compute)
-        hidden = part(y, P)
-        h_before = rows.before(hidden, initial_h, d)
-        if c0 is not None:
-            c_all = part(c, H)
-            c_before = rows.before(c_all, c0[d].to(compute), d)
-        else:
-            c_all = c_before = hidden.new_zeros(N, 0)
-        gates = part(saved, kind.saved, H)
-        dy_d, dc_d, dsaved_d = part(dy, P), part(dc, c_all.shape[1]), part(dsaved, kind.saved, H)
-        dh = torch.zeros_like(initial_h) if dh_n is None else dh_n[d].to(compute)
-        dcell = initial_h.new_zeros(B, c_all.shape[1]) if dc_n is None else dc_n[d].to(compute)
-        dgx = [y.new_empty(0)] * rows.T
-        dw, db, dwr = weight.new_zeros(weight.shape), weight.new_zeros(G * H), None
-        for t in reversed(rows.times(d)):
-            n = rows.counts[t]
-            now = slice(offsets[t], offsets[t] + n)
-            s = gates[now].unbind(1)
-            dh_now = dh[:n] + dy_d[now]
-            if w_hr is not None:
-                share = dh_now.T @ kind.unprojected(s, c_all[now])
-                dwr = share if dwr is None else dwr + share
-                dh_now = dh_now @ w_hr[d].to(compute)
-            dgx_t, dgh_t, direct, dc_prev = kind.step_backward(
-                s,
-                h_before[now],
-                c_before[now],
-                c_all[now],
-                dh_now,
-                dcell[:n] + dc_d[now],
-                dsaved_d[now].unbind(1),
+        h_all, c_all = part(y, d, P), part(c, d, width)
+        found.append(
+            _backward_direction(
+                kind, rows, d, _direction(w_hh, d), _direction(w_hr, d),
+                rows.before(h_all, final(h0, d, P), d),
+                rows.before(c_all, final(c0, d, width), d),
+                c_all,
+                part(saved, d, kind.saved, H),
+                part(dy, d, P), part(dc, d, width), part(dsaved, d, kind.saved, H),
+                final(dh_n, d, P), final(dc_n, d, width),
             )
-            dgh = torch.cat(dgh_t, 1)
-            dgx[t] = torch.cat(dgx_t, 1)
-            dw, db = dw + dgh.T @ h_before[now], db + dgh.sum(0)
-            dh_prev = dgh @ weight
-            if w_hr is None:
-                dh_prev = dh_prev + direct
-            kept = rows.kept(d, t, offsets)
-            if kept is not None:
-                dh_prev = torch.where(kept, dh_prev, 0)
-                dc_prev = torch.where(kept, dc_prev, 0)
-            dh, dcell = torch.cat((dh_prev, dh[n:])), torch.cat((dc_prev, dcell[n:]))
-        none = dw.new_empty(0)
-        for values, value in zip(
-            found, (torch.cat(dgx), dw, db, none if dwr is None else dwr, dh, dcell), strict=True
-        ):
-            values.append(value.to(y.dtype))
-    dgx_all = torch.stack(found[0], 1).reshape(*y.shape[:-1], D, G * H)
-    return (dgx_all, *(torch.stack(values) for values in found[1:]))
+        )  # fmt: skip
+    dgx, dw, db, dw_hr, dh0, dc0 = zip(*found, strict=True)
+
+    def stacked(values: tuple[Tensor, ...], wanted: bool = True, dim: int = 0) -> Tensor | None:
+        return torch.stack(values, dim).to(y.dtype) if wanted else None
+
+    return (
+        stacked(dgx, dim=1).reshape(*y.shape[:-1], D, kind.gates * H),
+        stacked(dw, weights),
+        stacked(db, bias),
+        stacked(dw_hr, w_hr is not None),
+        stacked(dh0),
+        stacked(dc0, kind.has_c),
+    )
+
+
+def _backward_direction(
+    kind: Cell,
+    rows: Rows,
+    d: int,
+    w_hh: Tensor,
+    w_hr: Tensor | None,
+    h_before: Tensor,
+    c_before: Tensor,
+    c_all: Tensor,
+    saved: Tensor,
+    dy: Tensor,
+    dc_all: Tensor,
+    dsaved: Tensor,
+    dh: Tensor,
+    dc: Tensor,
+) -> tuple[Tensor, ...]:
+    """dgx (N, G·H), dw_hh, db_hh, dw_hr, dh0 and dc0, from the last step to the first."""
+    offsets = rows.offsets()
+    dgx = [dy.new_empty(0)] * rows.T
+    dw, db = torch.zeros_like(w_hh), w_hh.new_zeros(w_hh.shape[0])
+    dw_hr = dw if w_hr is None else torch.zeros_like(w_hr)
+    for t in reversed(rows.times(d)):
+        n, kept = rows.counts[t], rows.kept(d, t, offsets)
+        now = slice(offsets[t], offsets[t] + n)
+        values, h_prev, c_now = saved[now].unbind(1), h_before[now], c_all[now]
+        dh_now = dh[:n] + dy[now]
+        if w_hr is not None:
+            dw_hr = dw_hr + dh_now.T @ kind.unprojected(values, c_now)
+            dh_now = dh_now @ w_hr
+        dgx_now, dgh_now, dh_prev, dc_prev = kind.step_backward(
+            values, h_prev, c_before[now], c_now, dh_now, dc[:n] + dc_all[now],
+            dsaved[now].unbind(1),
+        )  # fmt: skip
+        dgx[t], dgh = torch.cat(dgx_now, 1), torch.cat(dgh_now, 1)
+        dw, db = dw + dgh.T @ h_prev, db + dgh.sum(0)
+        # A cell with a projection passes nothing of dh by its gates.
+        dh_prev = dgh @ w_hh + (dh_prev if w_hr is None else 0)
+        if kept is not None:
+            dh_prev, dc_prev = torch.where(kept, dh_prev, 0), torch.where(kept, dc_prev, 0)
+        dh, dc = torch.cat((dh_prev, dh[n:])), torch.cat((dc_prev, dc[n:]))
+    return torch.cat(dgx), dw, db, dw_hr, dh, dc

@@ -5,6 +5,7 @@
 #include "plan.h"
 #include "product.h"
 #include "rows.h"
+#include "weight_gradient.h"
 
 namespace rnn::cpu::RNN_ISA {
 
@@ -23,6 +24,7 @@ public:
           H(f.seq.H),
           J((H + L - 1) / L),
           rows(f.seq),
+          threads(threads),
           plan(make_plan(f.seq, G, L, sizeof(A), threads)),
           weights(D * J * G * H * L),
           dgates{Array<A>(D * B * G * H), Array<A>(D * B * G * H)},
@@ -45,6 +47,9 @@ public:
             team.meet();
             team.each([&](int i) { finish(part(D * B, members, i)); });
         });
+        if (!f.dw_hh && !f.db_hh) return;
+        WeightGradient<C, S> weight_gradient(f, rows);
+        with_team(threads, [&](const Team& team) { weight_gradient.run(team, threads); });
     }
 
 private:
@@ -126,17 +131,6 @@ private:
         }
     }
 
-    template <int N, class F>
-    static RNN_HD void with_width(int width, F&& work) {
-        if constexpr (N == 1) {
-            work.template operator()<1>();
-        } else if (width == N) {
-            work.template operator()<N>();
-        } else {
-            with_width<N - 1>(width, work);
-        }
-    }
-
     template <int W>
     void tiles(int64_t s, int64_t d, int64_t t, int64_t q, Range batch) {
         constexpr int R = tile_rows(W);
@@ -169,6 +163,7 @@ private:
     const Backward& f;
     const int64_t D, B, H, J;  // J blocks of L units make H
     const Rows rows;
+    const int threads;
     const Plan plan;
     const Array<A> weights;    // (D, J, G·H, L)
     const Array<A> dgates[2];  // (D, B, G·H)  recurrent halves, at even and odd steps

@@ -50,6 +50,8 @@ struct Backward {
                         //                 split it only
     void* dh0;          // (D, B, H) S
     void* dc0;          // (D, B, H) S
+    void* dw_hh;        // (D, G·H, H) S   or null: not wanted, as is db_hh
+    void* db_hh;        // (D, G·H) S
 };
 
 // Threads of one row group share their rows' state and meet once per step; row groups never meet.

@@ -67,6 +67,18 @@ RNN_HD void tile_of(int rows, int64_t K, const T* const* a, const T* w, const T*
     }
 }
 
+// work<W>() for a width W known only at run time, 1 ≤ W ≤ N.
+template <int N, class F>
+RNN_HD void with_width(int width, F&& work) {
+    if constexpr (N == 1) {
+        work.template operator()<1>();
+    } else if (width == N) {
+        work.template operator()<N>();
+    } else {
+        with_width<N - 1>(width, work);
+    }
+}
+
 // Weights as a model stores them, (gates·H, H): the same product as dot products, for calls so
 // short that packing would cost more than it saves. Units [u, u + n) of every gate; out (C, V).
 template <class S, int C>

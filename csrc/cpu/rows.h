@@ -26,6 +26,8 @@ public:
         return (seq_.batch_sizes ? *(offsets_ + t) : t * seq_.B) + b;
     }
 
+    int64_t total() const { return seq_.T ? row(seq_.T - 1, 0) + count(seq_.T - 1) : 0; }
+
     // Time of the s-th step that direction d takes.
     int64_t time(int64_t d, int64_t s) const { return d ? seq_.T - 1 - s : s; }
 
