@@ -72,7 +72,7 @@ def layer(
 
     Returns:
         y (T, B, D·P) or (N, D·P), h_n (D, B, P), c_n (D, B, H) and all cell states
-        (T, B, D·H) or (N, D·H); the last two empty where they do not apply.
+        (T, B, D·H) or (N, D·H); the last two None or empty where they do not apply.
 
     Raises:
         RuntimeError: sizes, dtypes or devices do not fit together, or the requested backend
@@ -136,7 +136,7 @@ def stack(
         finals_c.append(c_n)
         states.append(c.transpose(0, 1) if cells and swap else c)
     h_n = finals_h[0] if len(weights) == 1 else torch.cat(finals_h)
-    c_n = finals_c[0] if len(weights) == 1 else torch.cat(finals_c)
+    c_n = finals_c[0] if c0 is None or len(weights) == 1 else torch.cat(finals_c)
     return x.transpose(0, 1) if swap else x, h_n, c_n, tuple(states)
 
 

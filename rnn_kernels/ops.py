@@ -140,11 +140,20 @@ def _keep_for_backward(ctx: Any, inputs: tuple, output: tuple) -> None:
     ctx.call = (cell, save, backend)
 
 
-def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+def _backward(
+    ctx: Any,
+    dy: Tensor | None,
+    dh_n: Tensor | None,
+    dc_n: Tensor | None,
+    dc: Tensor | None,
+    dsaved: Tensor | None,
+) -> tuple[Tensor | None, ...]:
     cell, save, backend = ctx.call
     if not save:
         raise RuntimeError("recurrence: called with save=False, so it cannot be differentiated")
-    needed = ctx.needs_input_grad
+    if not CELLS[cell].has_c:  # c_n and c are empty, and so are their gradients
+        dc_n = dc = None
+    grads, needed = (dy, dh_n, dc_n, dc, dsaved), ctx.needs_input_grad
     # Only a derivative that may be taken again has to be one that autograd can see.
     run = (
         _backward_op if torch.is_grad_enabled() or not plain(*ctx.saved_tensors) else _run_backward

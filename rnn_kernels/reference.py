@@ -68,7 +68,7 @@ def forward(
     ys, cs, saveds, h_n, c_n = zip(*done, strict=True)
     keep_c = kind.has_c and (save or cells)
     return (
-        _joined(ys).reshape(*leading, -1),
+        _joined(ys).reshape(*leading, D * h0.shape[2]),
         torch.stack(h_n),
         torch.stack(c_n).to(gx.dtype) if kind.has_c else None,
         _joined(cs).reshape(*leading, D, H) if keep_c else None,

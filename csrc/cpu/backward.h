@@ -26,7 +26,7 @@ public:
           rows(f.seq),
           threads(threads),
           plan(make_plan(f.seq, G, L, sizeof(A), threads)),
-          weights(D * J * G * H * L),
+          weights(plan.pack ? D * J * G * H * L : 0),
           dgates{Array<A>(D * B * G * H), Array<A>(D * B * G * H)},
           dh(D * B * J * L),
           dc(C::has_c ? D * B * J * L : 0) {}
@@ -58,6 +58,7 @@ private:
     int lanes(int64_t j) const { return H - j * L < L ? int(H - j * L) : L; }
 
     void pack(Range some) {
+        if (!plan.pack) return;
         for (int64_t q = some.begin; q < some.end; q++)
             pack_columns((const S*)f.w_hh + q / J * G * H * H + q % J * L, H, G * H, lanes(q % J),
                          weights + q * G * H * L);
@@ -139,7 +140,15 @@ private:
             const int n = batch.end - b < R ? int(batch.end - b) : R;
             const A* from[R];
             for (int r = 0; r < n; r++) from[r] = dgates[s & 1] + (d * B + b + r) * G * H;
-            tile_of<A, W>(n, G * H, from, weights + q * G * H * L, nullptr, out);
+            if (plan.pack) {
+                tile_of<A, W>(n, G * H, from, weights + q * G * H * L, nullptr, out);
+            } else {
+                const S* w_hh = (const S*)f.w_hh + d * G * H * H + q % J * L;
+                for (int r = 0; r < n; r++)
+                    for (int w = 0; w < W; w++)
+                        row_tile(H, G * H, from[r], w_hh + w * L, lanes(q % J + w),
+                                 out + (r * W + w) * L);
+            }
             for (int r = 0; r < n; r++) {
                 const bool cut = f.seq.resets && rows.before(d, t, b + r) == Rows::zero;
                 for (int w = 0; w < W; w++) {

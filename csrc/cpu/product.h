@@ -108,6 +108,22 @@ void dot_tile(int64_t H, const compute_t<S>* a, const S* w, int64_t u, int n,
         }
 }
 
+// The backward's product on weights as a model stores them, (K, H): units [0, n) from w on, one row
+// of K values in a, out (L).
+template <class S>
+RNN_HD void row_tile(int64_t H, int64_t K, const compute_t<S>* a, const S* w, int n,
+                     compute_t<S>* out) {
+    using V = Vec<compute_t<S>>;
+    V even(compute_t<S>(0)), odd(compute_t<S>(0));
+    int64_t k = 0;
+    for (; k + 2 <= K; k += 2) {
+        even = even + V(a[k]) * load(w + k * H, n);
+        odd = odd + V(a[k + 1]) * load(w + (k + 1) * H, n);
+    }
+    if (k < K) even = even + V(a[k]) * load(w + k * H, n);
+    (even + odd).store(out);
+}
+
 // Weights (rows, K) to one packed column (K, V): rows [0, n), padded with zeros. The forward's
 // product, h · Wᵀ, reads it.
 template <class S>

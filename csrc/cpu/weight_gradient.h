@@ -14,7 +14,9 @@ class WeightGradient {
     using A = compute_t<S>;
     using V = Vec<A>;
     static constexpr int G = C::gates, L = V::size, W = 4;
-    static constexpr int64_t deep = 128;  // rows of a round: a tile's panels fill most of L1
+    static constexpr int64_t deep = 128;  // rows between two meetings of the threads
+    static constexpr int64_t run_length = 32;  // rows added up in registers: a longer run of small
+                                               // terms would round more than torch's sum over T
 
 public:
     WeightGradient(const Backward& call, const Rows& rows)
@@ -27,17 +29,22 @@ public:
           piece(C::splits ? (G - 1) * H : G * H),
           J((piece + L - 1) / L),
           blocks(J + (C::splits ? (H + L - 1) / L : 0)),
-          states{Array<A>(M * deep), Array<A>(M * deep)},
-          panels(blocks * deep * L),
-          sums(blocks * M * L),
+          states{Array<A>(few() ? 0 : M * deep), Array<A>(few() ? 0 : M * deep)},
+          panels(few() ? 0 : blocks * deep * L),
+          sums(sums_needed() * M * L),
           before(N) {}
 
     // To be called by every thread of a team.
     void run(const Team& team, int members) {
         for (int64_t d = 0; d < D; d++) {
             team.each([&](int i) { find(d, part(f.seq.T, members, i)); });
-            team.each([&](int i) { clear(part(blocks, members, i)); });
+            team.each([&](int i) { clear(part(sums_needed(), members, i)); });
             team.meet();
+            if (few()) {
+                team.each([&](int i) { outer(d, part(G * H, members, i)); });
+                team.meet();
+                continue;
+            }
             for (int64_t n = 0, round = 0; n < N; n += deep, round++) {
                 A* turned = states[round & 1] + 0;
                 const int64_t some = N - n < deep ? N - n : deep;
@@ -52,6 +59,34 @@ public:
     }
 
 private:
+    // With few rows, each element is a short sum and goes straight to its place.
+    bool few() const { return N < 16; }
+    int64_t sums_needed() const { return few() ? 0 : blocks; }
+
+    void outer(int64_t d, Range gates) const {
+        for (int64_t g = gates.begin; g < gates.end; g++) {
+            A dg[16], total = 0;
+            for (int64_t n = 0; n < N; n++) total += dg[n] = gradient(d, n, g);
+            const int64_t gate = d * G * H + g;
+            if (f.db_hh) store((S*)f.db_hh + gate, V(total), 1);
+            for (int64_t u = 0; f.dw_hh && u < H; u += L) {
+                const int lanes = H - u < L ? int(H - u) : L;
+                V sum(A(0));
+                for (int64_t n = 0; n < N; n++)
+                    if (const S* h = *(before + n)) sum = sum + V(dg[n]) * load(h + u, lanes);
+                store((S*)f.dw_hh + gate * H + u, sum, lanes);
+            }
+        }
+    }
+
+    A gradient(int64_t d, int64_t n, int64_t g) const {
+        const bool second = g >= piece;
+        return load(second ? (const S*)f.dgh + (n * D + d) * H + g - piece
+                           : (const S*)f.dgx + (n * D + d) * G * H + g,
+                    1)
+            .v[0];
+    }
+
     // Columns are the gates' gradients in blocks of L: those of dgx, then, for a cell that splits
     // its last gate, those of dgh.
     struct Columns {
@@ -99,11 +134,14 @@ private:
     }
 
     void add(int64_t d, int64_t n, int64_t some, const A* turned, Range own) {
-        for (int64_t k = 0; k < some; k++)
+        for (int64_t k = 0; k < some; k++) {
+            const int64_t k0 = k - k % run_length, run = runs(k0, some);
             for (int64_t q = own.begin; q < own.end; q++) {
                 const Columns c = columns(d, q);
-                load(c.from + (n + k) * c.stride, c.lanes).store(panels + (q * some + k) * L);
+                load(c.from + (n + k) * c.stride, c.lanes)
+                    .store(panels + (k0 * blocks + q * run + k - k0) * L);
             }
+        }
         for (int64_t q = own.begin; q < own.end;) {
             const int width = own.end - q < W ? int(own.end - q) : W;
             with_width<W>(width, [&]<int Width>() { tiles<Width>(q, some, turned); });
@@ -111,19 +149,30 @@ private:
         }
     }
 
+    static int64_t runs(int64_t k0, int64_t some) {
+        return some - k0 < run_length ? some - k0 : run_length;
+    }
+
+    // Adds the products of a round's rows to the sums of columns [q, q + Width).
     template <int Width>
     void tiles(int64_t q, int64_t some, const A* turned) {
-        constexpr int R = tile_rows(Width);
-        alignas(64) A out[R * Width * L];
+        constexpr int R = tile_rows(Width), size = R * Width;
+        alignas(64) A out[size * L], total[size * L];
         for (int64_t m = 0; m < M; m += R) {
             const int count = M - m < R ? int(M - m) : R;
-            const A* row[R];
-            for (int r = 0; r < count; r++) row[r] = turned + (m + r) * some;
-            tile_of<A, Width>(count, some, row, panels + q * some * L, nullptr, out);
+            for (int64_t k0 = 0; k0 < some; k0 += run_length) {
+                const int64_t run = runs(k0, some);
+                const A* row[R];
+                for (int r = 0; r < count; r++) row[r] = turned + (m + r) * some + k0;
+                tile_of<A, Width>(count, run, row, panels + (k0 * blocks + q * run) * L, nullptr,
+                                  k0 ? out : total);
+                for (int i = 0; k0 && i < count * Width; i++)
+                    (V::load(total + i * L) + V::load(out + i * L)).store(total + i * L);
+            }
             for (int r = 0; r < count; r++)
                 for (int w = 0; w < Width; w++) {
                     A* to = sums + ((q + w) * M + m + r) * L;
-                    (V::load(to) + V::load(out + (r * Width + w) * L)).store(to);
+                    (V::load(to) + V::load(total + (r * Width + w) * L)).store(to);
                 }
         }
     }
@@ -151,7 +200,7 @@ private:
     const int64_t piece, J;    // gates in dgx's piece, and their blocks
     const int64_t blocks;      // of both pieces
     const Array<A> states[2];  // (M, deep)  of even and odd rounds
-    const Array<A> panels;     // (blocks, deep, L)
+    const Array<A> panels;     // (deep / run, blocks, run, L)
     const Array<A> sums;       // (blocks, M, L)
     const Array<const S*> before;  // (N)  the state before each row, or null: zero
 };

@@ -1,0 +1,108 @@
+"""Hand-written derivatives against numerical ones, first and second, in float64."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from rnn_kernels import functional
+from rnn_kernels.functional import Weights
+
+T, B, I, H, P = 3, 2, 2, 3, 2
+CASES = [
+    pytest.param(*case, id="-".join(case))
+    for case in itertools.product(
+        ["lstm", "gru"], ["one", "both"], ["padded", "packed"], ["carried", "reset"]
+    )
+] + [pytest.param("projected", "both", "packed", "reset", id="projected")]
+
+
+def problem(cell: str, directions: str, packing: str, resets: str):
+    """A function of all differentiable inputs of one layer, and those inputs."""
+    D, gates = (2 if directions == "both" else 1), (3 if cell == "gru" else 4)
+    projected = cell == "projected"
+    batch_sizes = torch.tensor([2, 2, 1]) if packing == "packed" else None
+    lead = (5,) if packing == "packed" else (T, B)
+    mask = torch.rand(lead) < 0.4 if resets == "reset" else None
+
+    def leaf(*sizes: int) -> Tensor:
+        return torch.randn(*sizes, dtype=torch.float64).requires_grad_()
+
+    width = P if projected else H
+    parameters = [
+        t
+        for _ in range(D)
+        for t in (
+            leaf(gates * H, I),
+            leaf(gates * H, width),
+            leaf(gates * H),
+            leaf(gates * H),
+            *([leaf(P, H)] if projected else []),
+        )
+    ]
+    x, h0, c0 = leaf(*lead, I), leaf(D, B, width), leaf(D, B, H)
+    inputs = [x, h0, *([] if cell == "gru" else [c0]), *parameters]
+
+    def function(*values: Tensor) -> tuple[Tensor, ...]:
+        x, h0, *rest = values
+        c0 = None if cell == "gru" else rest.pop(0)
+        each = len(rest) // D
+        weights = [Weights(*rest[k * each : (k + 1) * each]) for k in range(D)]
+        results = functional.layer(
+            "gru" if cell == "gru" else "lstm",
+            x,
+            weights,
+            h0,
+            c0,
+            batch_sizes=batch_sizes,
+            resets=mask,
+            cells=cell != "gru",
+        )
+        return results[:2] if cell == "gru" else results
+
+    return function, inputs
+
+
+@pytest.mark.parametrize(("cell", "directions", "packing", "resets"), CASES)
+def test_first(cell: str, directions: str, packing: str, resets: str) -> None:
+    function, inputs = problem(cell, directions, packing, resets)
+    assert torch.autograd.gradcheck(function, inputs)
+
+
+@pytest.mark.parametrize(("cell", "directions", "packing", "resets"), CASES)
+def test_second(cell: str, directions: str, packing: str, resets: str) -> None:
+    function, inputs = problem(cell, directions, packing, resets)
+    assert torch.autograd.gradgradcheck(function, inputs)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_reference(cell: str) -> None:
+    import rnn_kernels
+
+    function, inputs = problem(cell, "both", "packed", "reset")
+    with rnn_kernels.backend("reference"):
+        assert torch.autograd.gradcheck(function, inputs)
+        assert torch.autograd.gradgradcheck(function, inputs)
+
+
+def test_third() -> None:
+    function, inputs = problem("lstm", "one", "padded", "carried")
+
+    def second(*values: Tensor) -> Tensor:
+        y = function(*values)[0]
+        (dx,) = torch.autograd.grad(y.square().sum(), values[0], create_graph=True)
+        return dx
+
+    assert torch.autograd.gradgradcheck(second, inputs)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_gradient_penalty(cell: str) -> None:
+    """The user's way to a second derivative: a loss on a gradient."""
+    function, inputs = problem(cell, "one", "padded", "carried")
+    (dx,) = torch.autograd.grad(function(*inputs)[0].sum(), inputs[0], create_graph=True)
+    dx.square().sum().backward()
+    assert all(t.grad is not None and t.grad.isfinite().all() for t in inputs)

@@ -1,0 +1,231 @@
+"""The two operators: torch's own checks of a registration, torch.compile, and bad arguments."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils.flop_counter import FlopCounterMode
+
+import rnn_kernels as rk
+
+FORWARD = torch.ops.rnn_kernels.recurrence
+BACKWARD = torch.ops.rnn_kernels.recurrence_backward
+GATES = {"lstm": 4, "gru": 3}
+
+
+def arguments(cell: str, form: str, dtype: torch.dtype = torch.float32, packed: bool = False):
+    T, B, D, H = 4, 3, 2, 5
+    G = GATES[cell]
+    lead = (9,) if packed else (T, B)
+
+    def leaf(*sizes: int) -> Tensor:
+        if form == "transposed":
+            t = torch.randn(*reversed(sizes), dtype=dtype).permute(*range(len(sizes))[::-1])
+        elif form == "expanded":
+            t = torch.randn(*(1 for _ in sizes[:-1]), sizes[-1], dtype=dtype).expand(*sizes)
+        else:
+            t = torch.randn(*sizes, dtype=dtype)
+        return t.requires_grad_()
+
+    return (
+        cell,
+        leaf(*lead, D, G * H),
+        leaf(D, G * H, H),
+        leaf(D, G * H) if cell == "gru" else None,
+        None,
+        leaf(D, B, H),
+        leaf(D, B, H) if cell == "lstm" else None,
+        torch.tensor([3, 3, 2, 1]) if packed else None,
+        torch.rand(lead) < 0.3,
+        True,
+        True,
+        "cpu",
+    )
+
+
+@pytest.mark.parametrize("form", ["contiguous", "transposed", "expanded"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_opcheck_forward(cell: str, form: str) -> None:
+    torch.library.opcheck(FORWARD.default, arguments(cell, form))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_opcheck_forward_packed(cell: str) -> None:
+    torch.library.opcheck(FORWARD.default, arguments(cell, "contiguous", packed=True))
+
+
+@pytest.mark.parametrize("form", ["contiguous", "transposed", "expanded"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_opcheck_backward(cell: str, form: str) -> None:
+    args = arguments(cell, form)
+    y, h_n, c_n, c, saved = (t.detach() for t in FORWARD(*args))
+    has_c = cell == "lstm"
+    torch.library.opcheck(
+        BACKWARD.default,
+        (
+            cell,
+            torch.randn_like(y),
+            torch.randn_like(h_n),
+            torch.randn_like(c_n) if has_c else None,
+            torch.randn_like(c) if has_c else None,
+            None,
+            args[2].detach(),
+            None,
+            args[5].detach(),
+            args[6].detach() if has_c else None,
+            y,
+            c if has_c else None,
+            saved,
+            None,
+            args[8],
+            True,
+            True,
+            "cpu",
+        ),
+    )
+
+
+def test_layouts_give_the_same_numbers() -> None:
+    for cell in GATES:
+        args = arguments(cell, "transposed")
+        plain = [a.contiguous() if isinstance(a, Tensor) else a for a in args]
+        for ours, theirs in zip(FORWARD(*args), FORWARD(*plain), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+COMPILED = [
+    pytest.param(rk.LSTM(6, 7, 2, bidirectional=True), (5, 3, 6), id="LSTM"),
+    pytest.param(rk.GRU(6, 7, batch_first=True), (3, 5, 6), id="GRU"),
+    pytest.param(rk.LSTMCell(6, 7), (3, 6), id="LSTMCell"),
+    pytest.param(rk.GRUCell(6, 7), (3, 6), id="GRUCell"),
+]
+
+
+@pytest.mark.parametrize(("module", "size"), COMPILED)
+def test_compile_without_graph_breaks(module: torch.nn.Module, size: tuple[int, ...]) -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager", dynamic=True)
+    for extra in (0, 2):  # the second size must come out of the same graph
+        x = torch.randn(size[0] + extra, *size[1:])
+        with torch._dynamo.config.patch(error_on_recompile=extra > 0):
+            results = [f(x)[0] for f in (module, compiled)]
+        grads = [torch.autograd.grad(r.sum(), list(module.parameters())) for r in results]
+        torch.testing.assert_close(results[1], results[0])
+        torch.testing.assert_close(grads[1], grads[0])
+
+
+def test_compile_with_inductor() -> None:
+    torch._dynamo.reset()
+    module, x = rk.LSTM(6, 7), torch.randn(5, 3, 6)
+    compiled = torch.compile(module, fullgraph=True)
+    torch.testing.assert_close(compiled(x)[0], module(x)[0])
+    results = [torch.autograd.grad(f(x)[0].sum(), list(module.parameters())) for f in
+               (module, compiled)]  # fmt: skip
+    torch.testing.assert_close(results[1], results[0])
+
+
+def test_compile_sees_resets() -> None:
+    torch._dynamo.reset()
+    module, x, done = rk.GRU(6, 7), torch.randn(5, 3, 6), torch.rand(5, 3) < 0.5
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x, resets=done)[0], module(x, resets=done)[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_autocast(cell: str, dtype: torch.dtype) -> None:
+    module, x = getattr(rk, cell)(6, 7), torch.randn(5, 3, 6)
+    with torch.autocast("cpu", dtype=dtype):
+        y, state = module(x)
+    assert y.dtype == dtype
+    assert all(s.dtype == dtype for s in (state if cell == "LSTM" else [state]))
+    y.float().sum().backward()
+    assert all(p.grad.dtype == torch.float32 for p in module.parameters())
+    torch.testing.assert_close(y.float(), module(x)[0], rtol=2**-6, atol=2**-6)
+
+
+def test_flops_are_counted() -> None:
+    T, B, I, H = 5, 3, 6, 7
+    x = torch.randn(T, B, I)
+    with FlopCounterMode(display=False) as counter:
+        rk.LSTM(I, H)(x)
+    assert counter.get_total_flops() == 2 * T * B * 4 * H * (I + H)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_vmap() -> None:
+    """Through torch's fallback, a loop over the samples."""
+    module, x = rk.LSTM(6, 7), torch.randn(2, 5, 3, 6)
+    with torch.no_grad():
+        y = torch.vmap(lambda x: module(x)[0])(x)
+        torch.testing.assert_close(y, torch.stack([module(each)[0] for each in x]))
+
+
+def test_dual_numbers_are_not_dropped() -> None:
+    """Forward-mode derivatives have no rule yet: an error, never a tangent of zero."""
+    module, x = rk.GRU(6, 7), torch.randn(5, 3, 6)
+    with torch.no_grad(), pytest.raises((RuntimeError, NotImplementedError)):
+        torch.func.jvp(lambda x: module(x)[0], (x,), (x,))
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (0, "rnn", "unknown cell 'rnn'"),
+        (1, torch.zeros(4, 3, 2, 19), r"Expected gx size \(4, 3, 2, 20\), got \[4, 3, 2, 19\]"),
+        (1, torch.zeros(4, 2, 20), "of 4, 3 and 3 dimensions, got 3, 3 and 3"),
+        (2, torch.zeros(2, 20, 6), "do not fit|Expected w_hh"),
+        (3, torch.zeros(2, 19), "Expected b_hh size"),
+        (5, torch.zeros(2, 3, 5).double(), "Expected h0 to have dtype torch.float32"),
+        (6, None, "lstm needs c0"),
+        (6, torch.zeros(2, 4, 5), "Expected c0 size"),
+        (8, torch.zeros(4, 3), "Expected resets to have dtype torch.bool"),
+        (8, torch.zeros(3, 4).bool(), "Expected resets size"),
+        (11, "gpu", "unknown backend 'gpu'"),
+        (11, "cuda", "backend 'cuda' cannot run this lstm"),
+    ],
+)
+def test_bad_arguments(position: int, value: object, message: str) -> None:
+    args = list(arguments("lstm", "contiguous"))
+    args[position] = value
+    with pytest.raises((RuntimeError, ValueError), match=message):
+        FORWARD(*args)
+
+
+@pytest.mark.parametrize(
+    ("batch_sizes", "message"),
+    [
+        ([3, 3, 3], "9 rows|add up"),
+        ([3, 3, 2, 2], "add up to 10, but there are 9 rows"),
+        ([4, 3, 2], "decrease from at most 3"),
+        ([2, 3, 3, 1], "decrease from at most 3"),
+        ([], "sequence length to be larger than 0"),
+    ],
+)
+def test_bad_batch_sizes(batch_sizes: list[int], message: str) -> None:
+    args = list(arguments("gru", "contiguous", packed=True))
+    args[7] = torch.tensor(batch_sizes, dtype=torch.int64)
+    if batch_sizes == [3, 3, 3]:  # this one is right
+        FORWARD(*args)
+        return
+    with pytest.raises(RuntimeError, match=message):
+        FORWARD(*args)
+
+
+def test_a_call_that_saved_nothing_cannot_be_differentiated() -> None:
+    args = list(arguments("gru", "contiguous"))
+    args[9] = False
+    y = FORWARD(*args)[0]
+    with pytest.raises(RuntimeError, match="save=False"):
+        y.sum().backward()
+
+
+def test_compile_packed_sequence_raises_or_runs() -> None:
+    """Packed input gives the same numbers compiled, whatever the compiler makes of it."""
+    torch._dynamo.reset()
+    module = rk.GRU(6, 7)
+    x = pack_padded_sequence(torch.randn(5, 3, 6), [2, 5, 1], enforce_sorted=False)
+    compiled = torch.compile(module, backend="aot_eager")
+    torch.testing.assert_close(compiled(x)[0].data, module(x)[0].data)
