@@ -33,7 +33,7 @@ Dtype dtype_named(const std::string& name) {
 }
 
 Sequence sequence(py::tuple sizes, Address batch_sizes, Address resets) {
-    return {sizes[0].cast<int64_t>(), sizes[1].cast<int64_t>(), sizes[2].cast<int64_t>(),
+    return {sizes[0].cast<int64_t>(), sizes[1].cast<int64_t>(),       sizes[2].cast<int64_t>(),
             sizes[3].cast<int64_t>(), at<const int64_t>(batch_sizes), at<const uint8_t>(resets)};
 }
 
@@ -42,8 +42,16 @@ void forward(const std::string& cell, const std::string& dtype, int threads, py:
              Address h0, Address c0, Address y, Address h_n, Address c_n, Address c,
              Address saved) {
     const Forward call{sequence(sizes, batch_sizes, resets),
-                       at(gx), at(w_hh), at(b_hh), at(h0), at(c0),
-                       at<void>(y), at<void>(h_n), at<void>(c_n), at<void>(c), at<void>(saved)};
+                       at(gx),
+                       at(w_hh),
+                       at(b_hh),
+                       at(h0),
+                       at(c0),
+                       at<void>(y),
+                       at<void>(h_n),
+                       at<void>(c_n),
+                       at<void>(c),
+                       at<void>(saved)};
     const CellName name = cell_named(cell);
     const Dtype type = dtype_named(dtype);
     py::gil_scoped_release released;
@@ -51,15 +59,26 @@ void forward(const std::string& cell, const std::string& dtype, int threads, py:
 }
 
 void backward(const std::string& cell, const std::string& dtype, int threads, py::tuple sizes,
-              Address batch_sizes, Address resets, Address w_hh, Address h0, Address c0,
-              Address y, Address c, Address saved, Address dy, Address dh_n, Address dc_n,
-              Address dc, Address dgx, Address dgh, Address dh0, Address dc0,
-              Address dw_hh, Address db_hh) {
+              Address batch_sizes, Address resets, Address w_hh, Address h0, Address c0, Address y,
+              Address c, Address saved, Address dy, Address dh_n, Address dc_n, Address dc,
+              Address dgx, Address dgh, Address dh0, Address dc0, Address dw_hh, Address db_hh) {
     const Backward call{sequence(sizes, batch_sizes, resets),
-                        at(w_hh), at(h0), at(c0), at(y), at(c), at(saved),
-                        at(dy), at(dh_n), at(dc_n), at(dc),
-                        at<void>(dgx), at<void>(dgh), at<void>(dh0), at<void>(dc0),
-                        at<void>(dw_hh), at<void>(db_hh)};
+                        at(w_hh),
+                        at(h0),
+                        at(c0),
+                        at(y),
+                        at(c),
+                        at(saved),
+                        at(dy),
+                        at(dh_n),
+                        at(dc_n),
+                        at(dc),
+                        at<void>(dgx),
+                        at<void>(dgh),
+                        at<void>(dh0),
+                        at<void>(dc0),
+                        at<void>(dw_hh),
+                        at<void>(db_hh)};
     const CellName name = cell_named(cell);
     const Dtype type = dtype_named(dtype);
     py::gil_scoped_release released;

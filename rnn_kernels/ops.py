@@ -21,7 +21,7 @@ from torch.utils.flop_counter import register_flop_formula
 from . import backends, checks, reference
 from .cells import CELLS
 from .reference import compute_dtype
-from .tracing import plain
+from .tracing import forward_mode, plain
 
 FORWARD = """recurrence(
     str cell, Tensor gx, Tensor w_hh, Tensor? b_hh, Tensor? w_hr, Tensor h0, Tensor? c0,
@@ -223,6 +223,8 @@ def recurrence(*args: Any) -> tuple[Tensor, ...]:
     long as a short step itself.
     """
     gx, w_hh, save = args[1], args[2], args[9]
+    if forward_mode():
+        return reference.forward(*args[:-1])  # plain torch, which knows about tangents
     if not plain(gx, w_hh):
         return _forward_op(*args)
     return _Eager.apply(*args) if save else _run_forward(*args)

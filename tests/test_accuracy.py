@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tolerance import compare
+from tolerance import ULPS, compare, run
 from torch import nn
 
 import rnn_kernels as rk
@@ -32,9 +32,7 @@ def test_sizes(cell: str, H: int, B: int, T: int, backend: str) -> None:
 @pytest.mark.parametrize(("H", "B", "T"), [(7, 3, 9), (100, 5, 17), (33, 19, 5)])
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
-def test_halves(
-    cell: str, dtype: torch.dtype, H: int, B: int, T: int, backend: str
-) -> None:
+def test_halves(cell: str, dtype: torch.dtype, H: int, B: int, T: int, backend: str) -> None:
     modules = getattr(rk, cell)(11, H), getattr(nn, cell)(11, H)
     compare(*modules, layer_input(T, B, 11, H, 1, cell), dtype)
 
@@ -43,8 +41,9 @@ def test_halves(
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 def test_wide_and_deep_batches(cell: str, H: int, B: int, T: int) -> None:
     """Sizes at which threads split rows, units, or read weights unpacked."""
-    modules = getattr(rk, cell)(30, H, bidirectional=True), getattr(nn, cell)(
-        30, H, bidirectional=True
+    modules = (
+        getattr(rk, cell)(30, H, bidirectional=True),
+        getattr(nn, cell)(30, H, bidirectional=True),
     )
     compare(*modules, layer_input(T, B, 30, H, 2, cell), torch.float32)
 
@@ -96,8 +95,6 @@ def test_double_precision(cell: str, backend: str) -> None:
     theirs = getattr(nn, cell)(I, H, bidirectional=True).double()
     ours = getattr(rk, cell)(I, H, bidirectional=True).double()
     ours.load_state_dict(theirs.state_dict())
-    from tolerance import ULPS, run
-
     args = layer_input(T, B, I, H, 2, cell)
     expected, got = run(theirs, args), run(ours, args)
     for name, value in expected.items():

@@ -163,11 +163,15 @@ def test_vmap() -> None:
         torch.testing.assert_close(y, torch.stack([module(each)[0] for each in x]))
 
 
-def test_dual_numbers_are_not_dropped() -> None:
-    """Forward-mode derivatives have no rule yet: an error, never a tangent of zero."""
-    module, x = rk.GRU(6, 7), torch.randn(5, 3, 6)
-    with torch.no_grad(), pytest.raises((RuntimeError, NotImplementedError)):
-        torch.func.jvp(lambda x: module(x)[0], (x,), (x,))
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_forward_mode(cell: str) -> None:
+    module = getattr(rk, cell)(6, 7).double()
+    x, dx = torch.randn(2, 5, 3, 6, dtype=torch.float64)
+    _, tangent = torch.func.jvp(lambda x: module(x)[0], (x,), (dx,))
+    step = 1e-6
+    with torch.no_grad():
+        numerical = (module(x + step * dx)[0] - module(x - step * dx)[0]) / (2 * step)
+    torch.testing.assert_close(tangent, numerical, rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -124,8 +124,7 @@ private:
         for (int64_t q = blocks.begin; q < blocks.end;) {
             const int64_t d = q / J, t = rows.time(d, s);
             const int64_t own = blocks.end < (d + 1) * J ? blocks.end : (d + 1) * J;
-            const Range active{batch.begin,
-                               batch.end < rows.count(t) ? batch.end : rows.count(t)};
+            const Range active{batch.begin, batch.end < rows.count(t) ? batch.end : rows.count(t)};
             const int width = own - q < widest ? int(own - q) : widest;
             with_width<widest>(width, [&]<int W>() { tiles<W>(s, d, t, q, active); });
             q += width;

@@ -8,9 +8,9 @@
 
 namespace rnn::cpu {
 
-#define RNN_DECLARE(isa)              \
-    namespace isa {                   \
-    extern const Kernels kernels;     \
+#define RNN_DECLARE(isa)          \
+    namespace isa {               \
+    extern const Kernels kernels; \
     }
 RNN_DECLARE(baseline)
 #ifdef RNN_X86

@@ -16,7 +16,7 @@ enum class CellName { lstm, gru };
 struct Sequence {
     int64_t T, B, D, H;
     const int64_t* batch_sizes;  // (T) not increasing, at most B, or null: B rows in every step
-    const uint8_t* resets;       // (N) or null: true cuts the state between a step and the one before
+    const uint8_t* resets;  // (N) or null: true cuts the state between a step and the one before
 };
 
 struct Forward {

@@ -73,8 +73,7 @@ private:
                 const V h = load((const S*)f.h0 + from, lanes(j));
                 h.store(state[0] + to);
                 h.store(state[1] + to);
-                if constexpr (C::has_c)
-                    load((const S*)f.c0 + from, lanes(j)).store(cells + to);
+                if constexpr (C::has_c) load((const S*)f.c0 + from, lanes(j)).store(cells + to);
             }
         }
     }
@@ -139,8 +138,8 @@ private:
         for (int64_t d = 0; d < D; d++)
             for (int64_t b = 0; b < B; b++) {
                 const int64_t to = (d * B + b) * H, row = rows.last(d, b);
-                const S* h = row == Rows::initial ? (const S*)f.h0 + to
-                                                  : (const S*)f.y + (row * D + d) * H;
+                const S* h =
+                    row == Rows::initial ? (const S*)f.h0 + to : (const S*)f.y + (row * D + d) * H;
                 std::memcpy((S*)f.h_n + to, h, H * sizeof(S));
                 if constexpr (C::has_c)
                     for (int64_t j = 0; j < J; j++)

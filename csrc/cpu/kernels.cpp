@@ -1,10 +1,9 @@
 // All kernels, compiled once for each instruction set: RNN_ISA names it, RNN_VECTOR_BYTES is the
 // size of its registers.
-#include "backward.h"
-#include "forward.h"
-
 #include "../cells/gru.h"
 #include "../cells/lstm.h"
+#include "backward.h"
+#include "forward.h"
 
 namespace rnn::cpu::RNN_ISA {
 namespace {

@@ -14,7 +14,7 @@ class WeightGradient {
     using A = compute_t<S>;
     using V = Vec<A>;
     static constexpr int G = C::gates, L = V::size, W = 4;
-    static constexpr int64_t deep = 128;  // rows between two meetings of the threads
+    static constexpr int64_t deep = 128;       // rows between two meetings of the threads
     static constexpr int64_t run_length = 32;  // rows added up in registers: a longer run of small
                                                // terms would round more than torch's sum over T
 
@@ -105,8 +105,7 @@ private:
 
     void find(int64_t d, Range times) {
         for (int64_t t = times.begin; t < times.end; t++)
-            for (int64_t b = 0; b < rows.count(t); b++)
-                *(before + rows.row(t, b)) = state(d, t, b);
+            for (int64_t b = 0; b < rows.count(t); b++) *(before + rows.row(t, b)) = state(d, t, b);
     }
 
     const S* state(int64_t d, int64_t t, int64_t b) const {
@@ -196,12 +195,12 @@ private:
 
     const Backward& f;
     const Rows& rows;
-    const int64_t D, H, N, M;  // M rows of sums: H units and the bias
-    const int64_t piece, J;    // gates in dgx's piece, and their blocks
-    const int64_t blocks;      // of both pieces
-    const Array<A> states[2];  // (M, deep)  of even and odd rounds
-    const Array<A> panels;     // (deep / run, blocks, run, L)
-    const Array<A> sums;       // (blocks, M, L)
+    const int64_t D, H, N, M;      // M rows of sums: H units and the bias
+    const int64_t piece, J;        // gates in dgx's piece, and their blocks
+    const int64_t blocks;          // of both pieces
+    const Array<A> states[2];      // (M, deep)  of even and odd rounds
+    const Array<A> panels;         // (deep / run, blocks, run, L)
+    const Array<A> sums;           // (blocks, M, L)
     const Array<const S*> before;  // (N)  the state before each row, or null: zero
 };
 

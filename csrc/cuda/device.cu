@@ -1,12 +1,10 @@
-#include "device.h"
-
 #include <cmath>
 #include <stdexcept>
 
-#include "../math.h"
-
 #include "../cells/gru.h"
 #include "../cells/lstm.h"
+#include "../math.h"
+#include "device.h"
 
 namespace rnn::cuda {
 namespace {

@@ -8,12 +8,12 @@ namespace rnn::cuda {
 
 struct Device {
     std::string name;
-    int capability;              // 10 · major + minor
+    int capability;  // 10 · major + minor
     int multiprocessors;
-    int registers;               // 32-bit registers of a multiprocessor
-    int shared_memory;           // bytes that one block may have
-    int l2;                      // bytes
-    bool runs;                   // a kernel of this build was launched and gave the right answer
+    int registers;      // 32-bit registers of a multiprocessor
+    int shared_memory;  // bytes that one block may have
+    int l2;             // bytes
+    bool runs;          // a kernel of this build was launched and gave the right answer
 };
 
 // Every device the driver shows. Throws std::runtime_error with CUDA's own words when it cannot

@@ -1,0 +1,117 @@
+"""The package as it is built and installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ["setup.py", "pyproject.toml", "CMakeLists.txt", "README.md", "LICENSE"]
+FOLDERS = ["csrc", "rnn_kernels", "triton_kernels"]
+
+SMOKE = """
+import sys, torch, rnn_kernels
+from rnn_kernels import triton_kernels
+assert rnn_kernels.__file__.startswith(sys.argv[1]), rnn_kernels.__file__
+assert triton_kernels.__file__.startswith(sys.argv[1]), triton_kernels.__file__
+with rnn_kernels.backend("cpu"):
+    layer = rnn_kernels.convert(torch.nn.Sequential(torch.nn.LSTM(3, 20)))
+    layer(torch.randn(4, 2, 3))[0].sum().backward()
+print("works")
+"""
+
+AGREE = """
+import sys, torch, rnn_kernels
+from rnn_kernels import cpu
+assert cpu._core.isa() == sys.argv[1]
+bounds = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 0.03, "float16": 0.004}
+for dtype, bound in bounds.items():
+    for cell in ("LSTM", "GRU"):
+        for B, H in ((1, 1), (5, 37), (20, 64)):
+            torch.manual_seed(0)
+            layer = getattr(rnn_kernels, cell)(6, H, bidirectional=True).to(getattr(torch, dtype))
+            x = torch.randn(5, B, 6).to(layer.weight_hh_l0)
+            results = []
+            for name in ("cpu", "reference"):
+                with rnn_kernels.backend(name):
+                    y, _ = layer(x)
+                    grads = torch.autograd.grad(y.sum(), list(layer.parameters()))
+                results.append([y, *grads])
+            for a, b in zip(*results):
+                error = (a - b).abs().max() / (1 + b.abs().max())
+                assert error < bound, (dtype, cell, B, H, error.item())
+print("agrees")
+"""
+
+
+def python(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        cwd="/",
+    )
+
+
+def test_the_core_knows_no_torch() -> None:
+    sources = [p for p in (ROOT / "csrc").rglob("*") if p.is_file()]
+    assert len(sources) > 10
+    for source in sources:
+        includes = [line for line in source.read_text().splitlines() if "#include" in line]
+        assert not any(name in line for line in includes for name in ("torch", "ATen", "c10"))
+
+
+def test_a_wheel_works_outside_the_source_tree(tmp_path: Path) -> None:
+    """From a clean copy of the sources, under build isolation."""
+    tree, wheels, site = tmp_path / "tree", tmp_path / "wheels", tmp_path / "site"
+    tree.mkdir()
+    for name in SOURCES:
+        shutil.copy(ROOT / name, tree)
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("*.so", "__pyc*"))
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", wheels, tree], check=True)
+    (wheel,) = wheels.glob("rnn_kernels-*.whl")
+    names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {name for name in names if not name.endswith(".dist-info")} == {"rnn_kernels"}
+    subprocess.run([*pip, "install", "-q", "--no-deps", "--target", site, wheel], check=True)
+    done = python(SMOKE, str(site), PYTHONPATH=str(site))
+    assert done.stdout == "works\n", done.stderr
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+def test_every_instruction_set_gives_the_same_numbers(isa: str) -> None:
+    done = python(AGREE, isa, RNN_KERNELS_CPU_ISA=isa)
+    if "not one that this processor runs" in done.stderr:
+        pytest.skip(f"this processor does not run {isa}")
+    assert done.stdout == "agrees\n", done.stderr
+
+
+def test_an_unknown_instruction_set_is_refused_clearly() -> None:
+    done = python("import rnn_kernels.cpu; rnn_kernels.cpu._core.isa()", RNN_KERNELS_CPU_ISA="mmx")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("RuntimeError: RNN_KERNELS_CPU_ISA=mmx is not one that this processor")
+
+
+def test_imports_without_the_compiled_core() -> None:
+    """A source tree that was never built still imports, says why, and runs the reference."""
+    script = (
+        "import sys; sys.modules['rnn_kernels._core'] = sys.modules['rnn_kernels._cuda'] = None\n"
+        "import torch, rnn_kernels as rk\n"
+        "from rnn_kernels import backends, info\n"
+        "print(backends.choose('gru', torch.float32, 'cpu', False))\n"
+        "print(rk.GRU(3, 4)(torch.randn(2, 1, 3))[0].shape)\n"
+        "print(*info.lines(), sep='\\n')\n"
+    )
+    done = python(script)
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["reference", "torch.Size([2, 1, 4])"], done.stderr
+    for name, why in (("cpu", "the compiled core did not load"), ("cuda", "built without CUDA")):
+        assert any(t.startswith(f"  {name} ") and "off: " in t and why in t for t in lines), lines
