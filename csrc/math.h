@@ -1,4 +1,5 @@
-// Scalar sigmoid and tanh, for cells in CUDA kernels. (The CPU driver's are in cpu/math.h.)
+// sigmoid and tanh of a scalar, for cells in CUDA kernels. Those of a SIMD vector are found in
+// cpu/math.h through their argument.
 #pragma once
 
 #include <cmath>

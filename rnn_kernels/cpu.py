@@ -61,8 +61,13 @@ def forward(
     resets: Tensor | None,
     save: bool,
     cells: bool,
+    own_gx: bool = False,
 ) -> tuple[Tensor | None, ...]:
-    """The recurrence; see :data:`rnn_kernels.ops.FORWARD`. None for outputs that do not apply."""
+    """The recurrence; see :data:`rnn_kernels.ops.FORWARD`. None for outputs that do not apply.
+
+    With ``own_gx`` nobody reads gx afterwards: where the saved gates have its very shape and dtype
+    they take its place, element by element, and half of the memory of a training step is gone.
+    """
     kind = CELLS[cell]
     D, B, H = h0.shape
     leading = gx.shape[:-2]
@@ -73,9 +78,11 @@ def forward(
     c = saved = None
     if kind.has_c and (save or cells):
         c = gx.new_empty(*leading, D, H, dtype=compute)
-    if save:
-        saved = gx.new_empty(*leading, D, kind.saved, H, dtype=compute)
     inputs = _contiguous(batch_sizes, resets, gx, w_hh, b_hh, h0, c0)
+    if save and own_gx and kind.saved == kind.gates and gx.dtype == compute:
+        saved = inputs[2].detach().view(*leading, D, kind.saved, H)
+    elif save:
+        saved = gx.new_empty(*leading, D, kind.saved, H, dtype=compute)
     _core.forward(
         cell,
         DTYPES[gx.dtype],

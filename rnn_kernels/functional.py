@@ -30,15 +30,16 @@ class Weights(NamedTuple):
     w_hr: Tensor | None = None
 
 
-def _folded(cell: str, weights: Weights) -> tuple[Tensor | None, Tensor | None]:
-    """Biases of the input half and of the recurrent half.
+def _biases(cell: str, weights: Weights) -> tuple[Tensor | None, Tensor | None]:
+    """Biases of the input product and of the recurrent product.
 
-    The LSTM only ever adds the two halves, so both biases join the input product. The GRU scales
-    the recurrent half of its candidate, so its recurrent bias stays where it is.
+    The LSTM only ever adds the two, so both biases join the recurrent one, where adding them is
+    free and so is their gradient. The GRU scales its candidate's recurrent half, bias included,
+    and keeps them apart.
     """
     if cell == "gru" or weights.b_ih is None or weights.b_hh is None:
         return weights.b_ih, weights.b_hh
-    return weights.b_ih + weights.b_hh, None
+    return None, weights.b_ih + weights.b_hh
 
 
 def _stacked(tensors: Sequence[Tensor | None]) -> Tensor | None:
@@ -79,7 +80,7 @@ def layer(
             does not support the call.
     """
     D = len(weights)
-    biases = [_folded(cell, w) for w in weights]
+    biases = [_biases(cell, w) for w in weights]
     if D == 1:
         gx = products.linear(input, weights[0].w_ih, biases[0][0])
     else:

@@ -29,10 +29,9 @@ FORWARD = """recurrence(
 ) -> (Tensor y, Tensor h_n, Tensor c_n, Tensor c, Tensor saved)"""
 """
     cell: "lstm" (gate order i f g o) or "gru" (r z n).
-    gx (T, B, D, G·H) S: input half of the gates, W_ih·x plus its biases.
+    gx (T, B, D, G·H) S: input half of the gates, W_ih·x plus any bias that belongs to it.
     w_hh (D, G·H, P) S: recurrent weights.
-    b_hh (D, G·H) S or None: added to W_hh·h. The GRU's candidate needs it there; other biases may
-        be folded into gx.
+    b_hh (D, G·H) S or None: added to W_hh·h, inside r ⊙ (…) for the GRU's candidate.
     w_hr (D, P, H) S or None: projection of h, LSTM only.
     h0 (D, B, P) S, c0 (D, B, H) S: initial states; c0 for cells with a cell state only.
     batch_sizes (T,) int64 on the CPU or None: rows of each step, never increasing.
@@ -67,10 +66,10 @@ _forward_op = torch.ops.rnn_kernels.recurrence.default
 _backward_op = torch.ops.rnn_kernels.recurrence_backward.default
 
 
-def _run_forward(*args: Any) -> tuple[Tensor | None, ...]:
+def _run_forward(*args: Any, own_gx: bool = False) -> tuple[Tensor | None, ...]:
     *call, backend = args
     checks.recurrence(*call)
-    return backends.honour(backend, call[0], call[1], call[4]).forward(*call)
+    return backends.honour(backend, call[0], call[1], call[4]).forward(*call, own_gx)
 
 
 def _run_backward(*args: Any) -> tuple[Tensor | None, ...]:
@@ -209,7 +208,7 @@ class _Eager(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> tuple[Tensor, ...]:
-        output = _run_forward(*args)
+        output = _run_forward(*args, own_gx=True)
         _keep_for_backward(ctx, args, output)
         return output
 
@@ -217,7 +216,7 @@ class _Eager(torch.autograd.Function):
 
 
 def recurrence(*args: Any) -> tuple[Tensor, ...]:
-    """Calls the operator; directly where only it could be listening.
+    """Calls the operator, and takes over gx; directly where nothing else could be listening.
 
     The dispatcher and the two Python kernels behind it take 7 µs of a call, 20 with gradients: as
     long as a short step itself.

@@ -52,6 +52,7 @@ def forward(
     resets: Tensor | None,
     save: bool,
     cells: bool,
+    own_gx: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """The recurrence; see :data:`rnn_kernels.ops.FORWARD`."""
     kind, D, leading = CELLS[cell], h0.shape[0], gx.shape[:-2]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
-import pytest
-import torch
+# Threads that wait sleep instead of spinning, so that tests keep their pace on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import rnn_kernels
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+import rnn_kernels  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import results
+from benchmarks import results, timing
 from benchmarks.environment import ROOT, environment, sources_hash
 from benchmarks.gate import LIMIT, Gate, Verdict
 from benchmarks.presets import CPU_LIMIT_GFLOP, PRESETS, Preset, cpu_set, load
 from benchmarks.providers import BASELINE, PROVIDERS, Candidate, Provider, Result, TorchNN
 from benchmarks.run import main
 from benchmarks.table import ratios, table
-from benchmarks.timing import TURN_S, Effort, Stats, measure, summary
+from benchmarks.timing import BUSY, TURN_S, Effort, Stats, measure, summary
 from benchmarks.workload import Workload, make_workload
 
 LSTM = Preset(
@@ -213,15 +213,32 @@ def test_summary_is_median_and_quintiles() -> None:
 def test_candidates_take_turns_and_the_warm_up_does_not_count() -> None:
     timer = FakeTimer()
     pair = {"slow": candidate(9.0, 0.5), "fast": candidate(9.0, TURN_S / 10)}
-    found = measure(pair, Effort(budget_s=1e-9, min_rounds=3), timer)
-    assert timer.turns == [1, 1, 1, 1, *3 * [1, 10]]
+    found = measure(pair, Effort(budget_s=0, min_rounds=3, patience_s=9), timer)
+    assert timer.turns == [1, 1, 1, 1, *3 * [1, 1, 10, 10]]
     assert found["slow"] == Stats(5e5, 5e5, 5e5, 3)
     assert found["fast"].median_us == pytest.approx(1e5 * TURN_S)
 
 
-def test_the_budget_bounds_the_rounds() -> None:
-    found = measure({"one": candidate(1.0)}, Effort(budget_s=6.5, min_rounds=2), FakeTimer())
-    assert found["one"].rounds == 7
+@pytest.mark.parametrize("rates, patience_s, kept", [([9, 9, 0], 60, 2), ([0], 60, 0), ([9], 0, 0)])
+def test_a_busy_machine_is_measured_again(monkeypatch, rates, patience_s, kept) -> None:
+    found = iter([BUSY * rate for rate in rates])
+    monkeypatch.setattr(timing.PreemptionWatch, "rate", lambda watch: next(found))
+    attempts = iter(range(9))
+    monkeypatch.setattr(timing, "measure", lambda *_: next(attempts))
+    effort = Effort(budget_s=0, min_rounds=2, patience_s=patience_s)
+    assert timing.measure_in_quiet({}, effort) == (kept, BUSY * rates[-1])
+
+
+@pytest.mark.parametrize(
+    "effort, rounds",
+    [
+        (Effort(budget_s=6.5, min_rounds=2, patience_s=9), 4),
+        (Effort(budget_s=6.5, min_rounds=9, patience_s=9), 5),
+        (Effort(budget_s=0, min_rounds=9, patience_s=0), 2),
+    ],
+)
+def test_budget_and_patience_bound_the_rounds_of_two_calls(effort: Effort, rounds: int) -> None:
+    assert measure({"one": candidate(1.0)}, effort, FakeTimer())["one"].rounds == rounds
 
 
 def test_csv_columns_are_those_specified_and_values_survive(tmp_path: Path) -> None:
@@ -282,6 +299,10 @@ def test_only_a_whole_run_replaces_an_official_file(tmp_path, monkeypatch) -> No
     assert path.read_text() == before
 
 
+def words(text: str) -> dict[str, list[str]]:
+    return {line.split()[0]: line.split()[1:] for line in text.splitlines()}
+
+
 def test_the_table_shows_losses_and_failures() -> None:
     other = replace(LSTM, name="other")
     third = replace(LSTM, name="third")
@@ -294,14 +315,17 @@ def test_the_table_shows_losses_and_failures() -> None:
     assert ratios(rows, "auto") == pytest.approx(
         {("small", "fwd"): 2.0, ("other", "fwd"): 100 / 100.1}
     )
-    lines = {line.split()[0]: line.split()[1:] for line in table(rows).splitlines()}
+    lines = words(table(rows))
     assert lines["small"] == ["fwd", "100.0", "2.00x"]
     assert lines["other"] == ["fwd", "100.0", "0.99x~"]
     assert lines["third"] == ["fwd", "100.0", "wrong"]
     assert lines["geometric"] == ["mean", "1.41x"]
     assert lines["worst"] == ["0.99x"]
     assert lines["slower"] == ["1/2"]
-    assert lines["timed"] == ["2/3"]
+    assert lines["counted"] == ["2/3"]
+    lines = words(table(rows, busy=[("small", "fwd")]))
+    assert lines["small"] == ["fwd", "100.0", "2.00x~"]
+    assert lines["geometric"] == ["mean", "0.99x"] and lines["counted"] == ["1/3"]
 
 
 def test_a_quick_run_times_every_provider_and_prints_the_table(tmp_path, capsys) -> None:
@@ -367,7 +391,7 @@ def test_a_bad_option_costs_one_line_and_exit_code_2(options: list[str], capsys)
 
 
 def test_a_run_of_everything_names_the_presets_it_leaves_out(monkeypatch, capsys) -> None:
-    monkeypatch.setattr("benchmarks.run.run_preset", lambda *_: ([], {}))
+    monkeypatch.setattr("benchmarks.run.run_preset", lambda *_: None)
     main(["--quick"])
     out = capsys.readouterr().out
     assert all(f"{preset.name}, " in out for preset, _ in cpu_set()[1])

@@ -2,7 +2,7 @@
 // scales W_hn·h + b_hn after the product. Gate order r z n.
 #pragma once
 
-#include "../cell.h"
+#include "../math.h"
 
 namespace rnn {
 

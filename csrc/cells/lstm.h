@@ -2,7 +2,7 @@
 // as torch.nn.LSTM defines it. Gate order i f g o.
 #pragma once
 
-#include "../cell.h"
+#include "../math.h"
 
 namespace rnn {
 

@@ -74,12 +74,16 @@ private:
             }
     }
 
-    // Gradients of the gates of step s; leaves in dh the share that passes W_hh by.
+    // Gradients of the gates of step s; leaves in dh the share that passes W_hh by. Row by row, so
+    // that what the forward saved is read in the order it lies in.
     void gates(int64_t s, Range batch, Range blocks) {
-        for (int64_t q = blocks.begin; q < blocks.end; q++) {
-            const int64_t d = q / J, j = q % J, t = rows.time(d, s);
+        for (int64_t d = blocks.begin / J; d * J < blocks.end; d++) {
+            const int64_t t = rows.time(d, s);
             const int64_t end = batch.end < rows.count(t) ? batch.end : rows.count(t);
-            for (int64_t b = batch.begin; b < end; b++) unit_gates(s, d, j, t, b);
+            const int64_t first = blocks.begin > d * J ? blocks.begin : d * J;
+            const int64_t last = blocks.end < (d + 1) * J ? blocks.end : (d + 1) * J;
+            for (int64_t b = batch.begin; b < end; b++)
+                for (int64_t q = first; q < last; q++) unit_gates(s, d, q - d * J, t, b);
         }
     }
 

@@ -87,10 +87,18 @@ private:
                 const int n = end - b < R ? int(end - b) : R;
                 const A* h[R];
                 for (int r = 0; r < n; r++) h[r] = before(d, t, b + r, s);
+                for (int r = 0; r < n; r++) prefetch(rows.row(t, b + r) * D + d, j * L);
                 product(q, n, h, gh);
                 for (int r = 0; r < n; r++) gates(d, j, t, b + r, s, h[r], gh + r * G * L);
             }
         }
+    }
+
+    // What the gates will read and write comes from memory while the product runs.
+    void prefetch(int64_t row, int64_t u) const {
+        for (int g = 0; g < G; g++) __builtin_prefetch((const S*)f.gx + (row * G + g) * H + u);
+        if (!f.saved) return;
+        for (int k = 0; k < K; k++) __builtin_prefetch((A*)f.saved + (row * K + k) * H + u, 1);
     }
 
     const A* before(int64_t d, int64_t t, int64_t b, int64_t s) const {

@@ -133,18 +133,27 @@ private:
     }
 
     void add(int64_t d, int64_t n, int64_t some, const A* turned, Range own) {
+        const int64_t split = own.begin > J ? own.begin : (own.end < J ? own.end : J);
         for (int64_t k = 0; k < some; k++) {
-            const int64_t k0 = k - k % run_length, run = runs(k0, some);
-            for (int64_t q = own.begin; q < own.end; q++) {
-                const Columns c = columns(d, q);
-                load(c.from + (n + k) * c.stride, c.lanes)
-                    .store(panels + (k0 * blocks + q * run + k - k0) * L);
-            }
+            pack(columns(d, own.begin), {own.begin, split}, n, k, some);
+            if (split < own.end) pack(columns(d, split), {split, own.end}, n, k, some);
         }
         for (int64_t q = own.begin; q < own.end;) {
             const int width = own.end - q < W ? int(own.end - q) : W;
             with_width<W>(width, [&]<int Width>() { tiles<Width>(q, some, turned); });
             q += width;
+        }
+    }
+
+    // Row n + k of the blocks of one piece, from its columns c on.
+    void pack(Columns c, Range own, int64_t n, int64_t k, int64_t some) const {
+        const int64_t k0 = k - k % run_length, run = runs(k0, some);
+        const int64_t end = own.begin < J ? piece - own.begin * L : H - (own.begin - J) * L;
+        const S* from = c.from + (n + k) * c.stride;
+        A* to = panels + (k0 * blocks + own.begin * run + k - k0) * L;
+        for (int64_t q = 0; q < own.end - own.begin; q++, to += run * L) {
+            __builtin_prefetch(from + 4 * c.stride + q * L);  // rows are pages apart
+            load(from + q * L, end - q * L < L ? int(end - q * L) : L).store(to);
         }
     }
 

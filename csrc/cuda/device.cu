@@ -3,7 +3,6 @@
 
 #include "../cells/gru.h"
 #include "../cells/lstm.h"
-#include "../math.h"
 #include "device.h"
 
 namespace rnn::cuda {

@@ -1,0 +1,145 @@
+"""The results file: one CSV per device, one row per preset, provider and pass.
+
+`python -m benchmarks.results` says which files belong to the code beside them.
+"""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from benchmarks.environment import ROOT, Environment, sources_hash
+from benchmarks.gate import Verdict
+from benchmarks.presets import Preset
+from benchmarks.timing import Stats
+
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the file, its fields in the file's order. No time unless status is ok."""
+
+    preset: str
+    cell: str
+    I: int  # noqa: E741  the column's name
+    H: int
+    L: int
+    D: int
+    B: int
+    T: int
+    dtype: str
+    mode: str
+    resets: float
+    packed: bool
+    provider: str
+    backend_used: str
+    pass_: str  # the column is `pass`, which Python keeps for itself
+    median_us: float | None
+    p20_us: float | None
+    p80_us: float | None
+    us_per_step: float | None
+    peak_mb: float | None  # none on a CPU, where nothing counts it per call
+    error_ratio: float | None
+    status: str  # ok, wrong, missing or oom
+    device: str
+    driver: str
+    torch: str
+    cudnn: str
+    cuda: str
+    triton: str
+    commit: str
+    sources: str
+    utc: str
+
+
+COLUMNS = tuple(field.name.rstrip("_") for field in fields(Row))
+PARSE = {
+    str: str,
+    int: int,
+    float: float,
+    bool: lambda text: {"1": True, "0": False}[text],
+    float | None: lambda text: float(text) if text else None,
+}
+
+
+def make_row(
+    preset: Preset,
+    provider: str,
+    backend_used: str,
+    pass_name: str,
+    verdict: Verdict,
+    stats: Stats | None,
+    where: Environment,
+) -> Row:
+    shape = {name: getattr(preset, name) for name in COLUMNS[1 : COLUMNS.index("provider")]}
+    return Row(
+        preset=preset.name,
+        **shape,
+        provider=provider,
+        backend_used=backend_used,
+        pass_=pass_name,
+        median_us=stats and round(stats.median_us, 2),
+        p20_us=stats and round(stats.p20_us, 2),
+        p80_us=stats and round(stats.p80_us, 2),
+        us_per_step=stats and round(stats.median_us / preset.T, 3),
+        peak_mb=None,
+        error_ratio=None if verdict.error_ratio is None else round(verdict.error_ratio, 3),
+        status=verdict.status,
+        **asdict(where),
+    )
+
+
+def official_path(device: str) -> Path:
+    return RESULTS / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.csv"
+
+
+def is_official(path: Path) -> bool:
+    return path.resolve().is_relative_to(RESULTS)
+
+
+def write(rows: Sequence[Row], path: Path, whole: bool) -> None:
+    """Replaces the file. An official one takes a whole run only: no --quick, no selection."""
+    if is_official(path) and not whole:
+        raise ValueError(f"{path} takes whole runs only, neither --quick nor a selection")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([_text(value) for value in asdict(row).values()] for row in rows)
+
+
+def _text(value: str | float | None) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return "" if value is None else str(value)
+
+
+def read(path: Path) -> list[Row]:
+    with path.open(newline="") as file:
+        header, *lines = csv.reader(file)
+    if tuple(header) != COLUMNS:
+        raise ValueError(f"{path}: the columns are not those of Row")
+    parsers = [PARSE[field.type] for field in fields(Row)]
+    return [
+        Row(*(parse(text) for parse, text in zip(parsers, line, strict=True))) for line in lines
+    ]
+
+
+def is_current(path: Path, sources: str) -> bool:
+    """Whether every row was measured on the code whose hash is `sources`."""
+    return {row.sources for row in read(path)} == {sources}
+
+
+def main() -> None:
+    paths = sorted(RESULTS.glob("*.csv"))
+    sources = sources_hash()
+    for path in paths:
+        print(f"{'current' if is_current(path, sources) else 'stale':8}{path.relative_to(ROOT)}")
+    if not paths:
+        print(f"no results in {RESULTS.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Timing: the candidates of one preset and pass take turns in one process."""
+
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from benchmarks.providers import Candidate
+
+# (call, number) -> seconds that `number` calls took. CUDA events are another such function.
+Timer = Callable[[Callable[[], object], int], float]
+
+# A turn's timed calls last at least this long, so that the clock costs nothing that shows.
+TURN_S = 5e-3
+
+
+# Preemptions per second and thread from which a measurement is called busy. Measured: 17 on an idle
+# machine, 90 to 130 beside one or more programs that want the same cores.
+BUSY = 50.0
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure one preset and pass."""
+
+    budget_s: float  # of work, all candidates together
+    min_rounds: int  # even when the budget is spent
+    patience_s: float  # for min_rounds and a quiet machine; then two rounds must do
+
+
+FULL = Effort(budget_s=4.0, min_rounds=5, patience_s=30.0)
+QUICK = Effort(budget_s=0.3, min_rounds=3, patience_s=1.0)
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Microseconds per call, over the rounds."""
+
+    median_us: float
+    p20_us: float
+    p80_us: float
+    rounds: int
+
+
+class PreemptionWatch:
+    """Counts how often other programs pushed this one off a core since it was made.
+
+    An OpenMP team that loses one thread waits for it at every step, so one busy neighbour makes a
+    recurrence ten times slower, and evenly so: the spread does not show it.
+    """
+
+    def __init__(self) -> None:
+        self._start, self._count = time.perf_counter(), self._preemptions()
+
+    @staticmethod
+    def _preemptions() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+    def rate(self) -> float:
+        """Preemptions per second and thread."""
+        seconds = time.perf_counter() - self._start
+        return (self._preemptions() - self._count) / seconds / torch.get_num_threads()
+
+
+def cpu_seconds(call: Callable[[], object], number: int) -> float:
+    start = time.perf_counter()
+    for _ in range(number):
+        call()
+    return time.perf_counter() - start
+
+
+def measure(
+    candidates: Mapping[str, Candidate], effort: Effort, timer: Timer = cpu_seconds
+) -> dict[str, Stats]:
+    """Every round gives each candidate one turn: what slows the machine down meets them all.
+
+    The first half of a turn is not timed. Without it, whoever comes after another library pays for
+    the caches that it left behind: the same code, entered twice, came out up to 30 % apart.
+    """
+    numbers = {}
+    for name, candidate in candidates.items():
+        with candidate.context():
+            timer(candidate.call, 1)  # thread pools, packed weights, primitive caches
+            numbers[name] = max(1, round(TURN_S / max(timer(candidate.call, 1), 1e-7)))
+
+    samples: dict[str, list[float]] = {name: [] for name in candidates}
+    spent, rounds = 0.0, 0
+    while candidates and (
+        rounds < 2
+        or spent < effort.budget_s
+        or (rounds < effort.min_rounds and spent < effort.patience_s)
+    ):
+        for name, candidate in candidates.items():
+            with candidate.context():
+                spent += timer(candidate.call, numbers[name])
+                seconds = timer(candidate.call, numbers[name])
+            samples[name].append(1e6 * seconds / numbers[name])
+            spent += seconds
+        rounds += 1
+    return {name: summary(values) for name, values in samples.items()}
+
+
+def measure_in_quiet(
+    candidates: Mapping[str, Candidate], effort: Effort
+) -> tuple[dict[str, Stats], float]:
+    """Measures again while the machine is busy. The last measurement, and its preemption rate."""
+    start = time.perf_counter()
+    while True:
+        watch = PreemptionWatch()
+        stats = measure(candidates, effort)
+        rate = watch.rate()
+        if rate <= BUSY or time.perf_counter() - start > effort.patience_s:
+            return stats, rate
+
+
+def summary(microseconds: list[float]) -> Stats:
+    p20, _, _, p80 = statistics.quantiles(microseconds, n=5, method="inclusive")
+    return Stats(statistics.median(microseconds), p20, p80, len(microseconds))
