@@ -11,10 +11,10 @@ from benchmarks.providers import BASELINE, Candidate, Provider, Result
 from benchmarks.workload import Workload
 
 # The one tolerance rule: error <= LIMIT · torch.nn's error + ULPS ulp of the tensor's scale.
-# The factor leaves room for another order of summation. The ulps are for tensors that torch.nn hits
-# exactly by luck: gate sum, activation, cell update and store may each be off by one.
+# As in tests/tolerance.py: the ulps are for vendors' products, whose sums of K terms round up to 7.8
+# ulp further from the truth in one library's order than in another's.
 LIMIT = 2.0
-ULPS = 4.0
+ULPS = 8.0
 
 
 @dataclass(frozen=True)

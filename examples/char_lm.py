@@ -87,7 +87,7 @@ def option_parser() -> OptionParser:
     add("--dropout", "share dropped after each recurrent layer", type=share, default=0.0)
     add("--corpus-size", "characters of source text", type=positive, default=2_000_000)
     add("--length", "characters of each stream in a step", type=positive, default=64)
-    add("--batch", "streams read side by side", type=positive, default=32)
+    add("--batch", "streams read side by side", type=positive, default=64)
     add("--lr", "learning rate of Adam", type=rate, default=5e-3)
     add("--steps", f"training steps ({STEPS}; none after --load alone)", type=positive)
     add("--eval-every", "steps from validation to validation", type=positive, default=100)

@@ -6,7 +6,7 @@ directions, G gates (LSTM 4: i f g o; GRU 3: r z n), N rows of a packed sequence
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,11 +42,32 @@ def _biases(cell: str, weights: Weights) -> tuple[Tensor | None, Tensor | None]:
     return None, weights.b_ih + weights.b_hh
 
 
-def _stacked(tensors: Sequence[Tensor | None]) -> Tensor | None:
-    """(D, …) of one tensor per direction; a view where D is 1."""
-    if tensors[0] is None:
-        return None
-    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(tuple(tensors))
+def _joined(cell: str, weights: Sequence[Weights]) -> tuple[Tensor | None, ...]:
+    """w_ih (D·G·H, I), its bias (D·G·H), w_hh (D, G·H, P), its bias (D, G·H), w_hr (D, P, H).
+
+    Views where D is 1.
+    """
+    biases = [_biases(cell, w) for w in weights]
+    if len(weights) == 1:
+        (w,), ((b_ih, b_hh),) = weights, biases
+        return (
+            w.w_ih,
+            b_ih,
+            w.w_hh.unsqueeze(0),
+            None if b_hh is None else b_hh.unsqueeze(0),
+            None if w.w_hr is None else w.w_hr.unsqueeze(0),
+        )
+
+    def both(tensors: Sequence[Tensor | None], join: Callable) -> Tensor | None:
+        return None if tensors[0] is None else join(tuple(tensors))
+
+    return (
+        torch.cat([w.w_ih for w in weights]),
+        both([b_ih for b_ih, _ in biases], torch.cat),
+        torch.stack([w.w_hh for w in weights]),
+        both([b_hh for _, b_hh in biases], torch.stack),
+        both([w.w_hr for w in weights], torch.stack),
+    )
 
 
 def layer(
@@ -80,16 +101,9 @@ def layer(
             does not support the call.
     """
     D = len(weights)
-    biases = [_biases(cell, w) for w in weights]
-    if D == 1:
-        gx = products.linear(input, weights[0].w_ih, biases[0][0])
-    else:
-        b_ih = None if biases[0][0] is None else torch.cat([b for b, _ in biases])
-        gx = products.linear(input, torch.cat([w.w_ih for w in weights]), b_ih)
+    w_ih, b_ih, w_hh, b_hh, w_hr = _joined(cell, weights)
+    gx = products.linear(input, w_ih, b_ih)
     gx = gx.unsqueeze(-2) if D == 1 else gx.unflatten(-1, (D, -1))
-    w_hh = _stacked([w.w_hh for w in weights])
-    b_hh = _stacked([b for _, b in biases])
-    w_hr = _stacked([w.w_hr for w in weights])
     save = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (gx, w_hh, b_hh, w_hr, h0, c0)
     )
