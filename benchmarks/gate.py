@@ -11,8 +11,8 @@ from benchmarks.providers import BASELINE, Candidate, Provider, Result
 from benchmarks.workload import Workload
 
 # The one tolerance rule: error <= LIMIT · torch.nn's error + ULPS ulp of the tensor's scale.
-# As in tests/tolerance.py: the ulps are for vendors' products, whose sums of K terms round up to 7.8
-# ulp further from the truth in one library's order than in another's.
+# As in tests/tolerance.py: the ulps are for vendors' products, whose sums of K terms round up to
+# 7.8 ulp further from the truth in one library's order than in another's.
 LIMIT = 2.0
 ULPS = 8.0
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import backends, ops, products
+from . import backends, ops, pieces, products
 
 
 class Weights(NamedTuple):
@@ -100,18 +100,25 @@ def layer(
         RuntimeError: sizes, dtypes or devices do not fit together, or the requested backend
             does not support the call.
     """
-    D = len(weights)
     w_ih, b_ih, w_hh, b_hh, w_hr = _joined(cell, weights)
-    gx = products.linear(input, w_ih, b_ih)
-    gx = gx.unsqueeze(-2) if D == 1 else gx.unflatten(-1, (D, -1))
-    save = torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in (gx, w_hh, b_hh, w_hr, h0, c0)
-    )
-    chosen = backends.choose(cell, gx.dtype, gx.device.type, w_hr is not None)
-    y, h_n, c_n, c, _ = ops.recurrence(
-        cell, gx, w_hh, b_hh, w_hr, h0, c0, batch_sizes, resets, save, cells, chosen
-    )
-    return y, h_n, c_n, c.flatten(-2).to(y.dtype) if cells else c
+    D, projected = len(weights), w_hr is not None
+
+    def run(x: Tensor, h0: Tensor, c0: Tensor | None, resets: Tensor | None) -> tuple[Tensor, ...]:
+        gx = products.linear(x, w_ih, b_ih)
+        gx = gx.unsqueeze(-2) if D == 1 else gx.unflatten(-1, (D, -1))
+        save = torch.is_grad_enabled() and any(
+            t is not None and t.requires_grad for t in (gx, w_hh, b_hh, w_hr, h0, c0)
+        )
+        chosen = backends.choose(cell, gx.dtype, gx.device.type, projected)
+        y, h_n, c_n, c, _ = ops.recurrence(
+            cell, gx, w_hh, b_hh, w_hr, h0, c0, batch_sizes, resets, save, cells, chosen
+        )
+        return y, h_n, c_n, c.flatten(-2).to(y.dtype) if cells else c
+
+    n = pieces.count(input, w_ih.shape[0], D)
+    if n > 1:
+        return pieces.run(run, n, input, h0, c0, resets)
+    return run(input, h0, c0, resets)
 
 
 def stack(
