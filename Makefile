@@ -22,6 +22,7 @@ test: lint
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
+	$(if $(QUICK),,$(BIN)/python -m benchmarks.readme)
 
 lint: $(READY)
 	$(BIN)/ruff check .

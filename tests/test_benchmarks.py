@@ -1,61 +1,22 @@
-"""The benchmark suite itself: presets, gate, timing, results file, runner."""
+"""The benchmark suite itself: presets, gate, timing, results file."""
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from benchmark_cases import GRU, LSTM, SMALL, Broken, row
 
 from benchmarks import results, timing
-from benchmarks.environment import ROOT, environment, sources_hash
-from benchmarks.gate import LIMIT, Gate, Verdict
+from benchmarks.environment import ROOT, sources_hash
+from benchmarks.gate import LIMIT, Gate
 from benchmarks.presets import CPU_LIMIT_GFLOP, PRESETS, Preset, cpu_set, load
-from benchmarks.providers import BASELINE, PROVIDERS, Candidate, Provider, Result, TorchNN
-from benchmarks.run import main
-from benchmarks.table import ratios, table
+from benchmarks.providers import BASELINE, Candidate, Result
 from benchmarks.timing import BUSY, TURN_S, Effort, Stats, measure, summary
-from benchmarks.workload import Workload, make_workload
-
-LSTM = Preset(
-    "small", "LSTM", I=5, H=7, L=2, D=2, B=3, T=4, dtype="float32", mode="train", source=""
-)
-GRU = replace(LSTM, cell="GRU")
-SMALL = {
-    "lstm": LSTM,
-    "gru": GRU,
-    "bfloat16": replace(LSTM, dtype="bfloat16"),
-    "infer": replace(LSTM, mode="infer", T=1, B=1),
-    "resets": replace(LSTM, resets=0.3),
-    "gru-resets": replace(GRU, resets=0.3),
-    "packed": replace(LSTM, packed=True),
-    "dropout": replace(LSTM, dropout=0.5),
-}
-WHERE = environment()
-
-
-class Broken(TorchNN):
-    """torch.nn whose results pass through `change`."""
-
-    name = "broken"
-
-    def __init__(self, change: Callable[[Result], Result]) -> None:
-        self.change = change
-
-    def build(self, work: Workload, pass_name: str, dropout: float = 0.0) -> Candidate:
-        right = super().build(work, pass_name, dropout)
-        return Candidate(lambda: self.change(right.call()), right.context)
-
-
-def row(provider: str, median_us: float | None, preset: Preset = LSTM, **changes) -> results.Row:
-    stats = median_us and Stats(median_us, median_us, median_us, 9)
-    verdict = Verdict("ok", 0.5) if stats else Verdict("wrong", float("inf"))
-    made = results.make_row(preset, provider, provider, "fwd", verdict, stats, WHERE)
-    return replace(made, **changes)
+from benchmarks.workload import make_workload
 
 
 def test_presets_name_their_source_and_a_torch_dtype() -> None:
@@ -297,108 +258,3 @@ def test_only_a_whole_run_replaces_an_official_file(tmp_path, monkeypatch) -> No
     with pytest.raises(ValueError, match="whole"):
         results.write([row("auto", 2.0)], path, whole=False)
     assert path.read_text() == before
-
-
-def words(text: str) -> dict[str, list[str]]:
-    return {line.split()[0]: line.split()[1:] for line in text.splitlines()}
-
-
-def test_the_table_shows_losses_and_failures() -> None:
-    other = replace(LSTM, name="other")
-    third = replace(LSTM, name="third")
-    rows = [
-        *(row("torch.nn", 100.0, preset) for preset in (LSTM, other, third)),
-        row("auto", 50.0),
-        row("auto", 100.1, other, p20_us=60.0),
-        row("auto", None, third),
-    ]
-    assert ratios(rows, "auto") == pytest.approx(
-        {("small", "fwd"): 2.0, ("other", "fwd"): 100 / 100.1}
-    )
-    lines = words(table(rows))
-    assert lines["small"] == ["fwd", "100.0", "2.00x"]
-    assert lines["other"] == ["fwd", "100.0", "0.99x~"]
-    assert lines["third"] == ["fwd", "100.0", "wrong"]
-    assert lines["geometric"] == ["mean", "1.41x"]
-    assert lines["worst"] == ["0.99x"]
-    assert lines["slower"] == ["1/2"]
-    assert lines["counted"] == ["2/3"]
-    lines = words(table(rows, busy=[("small", "fwd")]))
-    assert lines["small"] == ["fwd", "100.0", "2.00x~"]
-    assert lines["geometric"] == ["mean", "0.99x"] and lines["counted"] == ["1/3"]
-
-
-def test_a_quick_run_times_every_provider_and_prints_the_table(tmp_path, capsys) -> None:
-    path = tmp_path / "rows.csv"
-    assert main(["--quick", "--preset", "deepar", "--output", str(path)]) == 0
-    rows = results.read(path)
-    assert [(one.provider, one.pass_) for one in rows] == [
-        (provider, pass_name) for pass_name in ("fwd", "fwd_bwd") for provider in PROVIDERS
-    ]
-    assert all(one.status in ("ok", "missing") and one.T == 16 for one in rows)
-    assert all((one.median_us is not None) == (one.status == "ok") for one in rows)
-    assert [one.status for one in rows if one.provider == BASELINE.name] == ["ok", "ok"]
-    out = capsys.readouterr().out
-    assert all(word in out for word in ("deepar", "fwd_bwd", "geometric mean", "worst", *PROVIDERS))
-
-
-def test_a_wrong_provider_gets_no_time_and_fails_the_run(tmp_path, monkeypatch, capsys) -> None:
-    broken = Broken(lambda results: tuple(result * 1.001 for result in results))
-    monkeypatch.setitem(PROVIDERS, broken.name, broken)
-    path = tmp_path / "rows.csv"
-    options = ["--provider", "broken", "--pass", "fwd", "--output", str(path)]
-    assert main(["--quick", "--preset", "deepar", *options]) == 1
-    baseline, wrong = results.read(path)
-    assert baseline.status == "ok" and wrong.status == "wrong"
-    assert wrong.median_us is wrong.p20_us is wrong.us_per_step is None
-    assert "wrong: broken on deepar fwd: " in capsys.readouterr().out
-
-
-def test_a_missing_provider_is_reported_with_the_reason(monkeypatch, capsys) -> None:
-    def missing(self: Provider, preset: Preset, pass_name: str) -> str:
-        return "needs two moons"
-
-    monkeypatch.setattr(type(PROVIDERS["reference"]), "missing", missing)
-    assert main(["--quick", "--preset", "silero-vad", "--provider", "reference"]) == 0
-    assert "missing: reference: needs two moons" in capsys.readouterr().out
-
-
-def test_without_the_package_its_providers_are_missing(monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "rnn_kernels", None)
-    assert "rnn_kernels" in PROVIDERS["auto"].missing(LSTM, "fwd")
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--fast"],
-        ["--preset", "nobody"],
-        ["--provider", "nobody"],
-        ["--pass", "bwd"],
-        ["--preset", "silero-vad", "--pass", "fwd_bwd"],
-        ["--output", "/no/such/folder/rows.csv"],
-        ["--quick", "--output", str(results.RESULTS / "cpu.csv")],
-        ["--preset", "deepar", "--output", str(results.RESULTS / "cpu.csv")],
-    ],
-    ids=" ".join,
-)
-def test_a_bad_option_costs_one_line_and_exit_code_2(options: list[str], capsys) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(options)
-    assert stopped.value.code == 2
-    said = capsys.readouterr()
-    assert said.out == "" and len(said.err.splitlines()) == 1 and "benchmarks.run: " in said.err
-
-
-def test_a_run_of_everything_names_the_presets_it_leaves_out(monkeypatch, capsys) -> None:
-    monkeypatch.setattr("benchmarks.run.run_preset", lambda *_: None)
-    main(["--quick"])
-    out = capsys.readouterr().out
-    assert all(f"{preset.name}, " in out for preset, _ in cpu_set()[1])
-
-
-def test_pytest_collects_the_benchmarks() -> None:
-    command = [sys.executable, "-m", "pytest", "benchmarks", "--quick", "-k", "silero-vad", "-v"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "test_recurrent[silero-vad-fwd-torch.nn] PASSED" in done.stdout

@@ -1,0 +1,48 @@
+"""Small presets, rows and a provider to break, for the tests of the benchmarks."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from benchmarks import results
+from benchmarks.environment import environment
+from benchmarks.gate import Verdict
+from benchmarks.presets import Preset
+from benchmarks.providers import Candidate, Result, TorchNN
+from benchmarks.timing import Stats
+from benchmarks.workload import Workload
+
+LSTM = Preset(
+    "small", "LSTM", I=5, H=7, L=2, D=2, B=3, T=4, dtype="float32", mode="train", source=""
+)
+GRU = replace(LSTM, cell="GRU")
+SMALL = {
+    "lstm": LSTM,
+    "gru": GRU,
+    "bfloat16": replace(LSTM, dtype="bfloat16"),
+    "infer": replace(LSTM, mode="infer", T=1, B=1),
+    "resets": replace(LSTM, resets=0.3),
+    "gru-resets": replace(GRU, resets=0.3),
+    "packed": replace(LSTM, packed=True),
+    "dropout": replace(LSTM, dropout=0.5),
+}
+WHERE = environment()
+
+
+class Broken(TorchNN):
+    """torch.nn whose results pass through `change`."""
+
+    name = "broken"
+
+    def __init__(self, change: Callable[[Result], Result]) -> None:
+        self.change = change
+
+    def build(self, work: Workload, pass_name: str, dropout: float = 0.0) -> Candidate:
+        right = super().build(work, pass_name, dropout)
+        return Candidate(lambda: self.change(right.call()), right.context)
+
+
+def row(provider: str, median_us: float | None, preset: Preset = LSTM, **changes) -> results.Row:
+    stats = median_us and Stats(median_us, median_us, median_us, 9)
+    verdict = Verdict("ok", 0.5) if stats else Verdict("wrong", float("inf"))
+    made = results.make_row(preset, provider, provider, "fwd", verdict, stats, WHERE)
+    return replace(made, **changes)
