@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from types import ModuleType
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 import rnn_kernels as rk
 
 LAYERS, CELLS = ["LSTM", "GRU"], ["LSTMCell", "GRUCell"]
+# Older versions let some bad arguments pass and say others in other words; we speak as this one.
+RECENT = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13)
 OPTIONS = [
     {},
     {"num_layers": 3, "bidirectional": True, "bias": False},
@@ -95,11 +98,17 @@ def test_dropout_statistics() -> None:
     ],
 )
 def test_constructor_errors_are_torchs(cell: str, args: tuple, options: dict) -> None:
-    with pytest.raises((ValueError, TypeError)) as theirs:
-        getattr(nn, cell)(*args, **options)
-    with pytest.raises(theirs.type) as ours:
-        getattr(rk, cell)(*args, **options)
-    assert str(ours.value) == str(theirs.value)
+    """Whatever this version of torch objects to."""
+
+    def objection(library: ModuleType) -> tuple[type, str] | None:
+        try:
+            getattr(library, cell)(*args, **options)
+        except (ValueError, TypeError) as error:
+            return type(error), str(error)
+        return None
+
+    assert objection(rk) == objection(nn)
+    assert objection(nn) or not RECENT
 
 
 def test_dropout_with_one_layer_warns() -> None:
@@ -137,6 +146,8 @@ def test_call_errors(cell: str, args: tuple, as_torch: bool) -> None:
     with pytest.raises((RuntimeError, ValueError)) as ours:
         getattr(rk, cell)(4, 6)(*args)
     if as_torch:
+        if not RECENT:
+            pytest.skip("the words of a recent torch")
         with pytest.raises((RuntimeError, ValueError)) as theirs:
             getattr(nn, cell)(4, 6)(*args)
         assert ours.type is theirs.type
