@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .cells import CELLS
+from .cells import CELLS, Cell
+from .reference import compute_dtype
 
 
 def _expect(like: Tensor, *expected: tuple[str, Tensor | None, tuple[int, ...]]) -> None:
@@ -22,10 +23,17 @@ def _expect(like: Tensor, *expected: tuple[str, Tensor | None, tuple[int, ...]])
             raise RuntimeError(f"Expected {name} on {device}, got {tensor.device}")
 
 
-def _rows(batch_sizes: Tensor | None, resets: Tensor | None, lead: torch.Size, B: int) -> None:
+def _rows(
+    batch_sizes: Tensor | None,
+    resets: Tensor | None,
+    lead: torch.Size,
+    B: int,
+    device: torch.device,
+) -> None:
     """``lead`` is (T, B), or (N,) for packed rows."""
     if batch_sizes is not None:
-        if batch_sizes.dtype != torch.int64 or batch_sizes.dim() != 1 or batch_sizes.is_cuda:
+        on_cpu = batch_sizes.device.type == "cpu"
+        if batch_sizes.dtype != torch.int64 or batch_sizes.dim() != 1 or not on_cpu:
             raise RuntimeError("batch_sizes should be a 1-D int64 tensor on the CPU")
         sizes = batch_sizes.tolist()
         if not sizes:
@@ -41,6 +49,8 @@ def _rows(batch_sizes: Tensor | None, resets: Tensor | None, lead: torch.Size, B
             raise RuntimeError(f"Expected resets to have dtype torch.bool, got {resets.dtype}")
         if resets.shape != lead:
             raise RuntimeError(f"Expected resets size {tuple(lead)}, got {list(resets.shape)}")
+        if resets.device != device:
+            raise RuntimeError(f"Expected resets on {device}, got {resets.device}")
 
 
 def recurrence(
@@ -80,7 +90,7 @@ def recurrence(
         ("h0", h0, (D, B, P)),
         ("c0", c0, (D, B, H)),
     )
-    _rows(batch_sizes, resets, gx.shape[:lead], B)
+    _rows(batch_sizes, resets, gx.shape[:lead], B, gx.device)
 
 
 def recurrence_backward(
@@ -95,16 +105,30 @@ def recurrence_backward(
     h0: Tensor,
     c0: Tensor | None,
     y: Tensor,
-    c: Tensor,
+    c: Tensor | None,
     saved: Tensor,
     batch_sizes: Tensor | None,
     resets: Tensor | None,
 ) -> None:
     """Raises RuntimeError if the arguments of the backward do not fit together."""
     kind = _kind(cell, c0, w_hr)
+    packed = batch_sizes is not None
+    if y.dim() != (2 if packed else 3) or w_hh.dim() != 3 or h0.dim() != 3:
+        raise RuntimeError(
+            f"recurrence_backward: expected y, w_hh and h0 of {2 if packed else 3}, 3 and 3 "
+            f"dimensions, got {y.dim()}, {w_hh.dim()} and {h0.dim()}"
+        )
     D, B, P = h0.shape
     H = w_hh.shape[1] // kind.gates
-    lead = y.shape[:-1]
+    if D not in (1, 2) or H == 0 or (w_hr is None and P != H):
+        raise RuntimeError(
+            f"recurrence_backward: w_hh {list(w_hh.shape)} and h0 {list(h0.shape)} do not fit "
+            f"{cell}"
+        )
+    if kind.has_c and c is None:
+        raise RuntimeError(f"recurrence_backward: {cell} needs c")
+    lead = y.shape[:1] if packed else torch.Size((y.shape[0], B))
+    like = y.new_empty(0, dtype=compute_dtype(y.dtype))  # what the forward computed in
     state, cell_state = (D, B, P), (D, B, H)
     _expect(
         y,
@@ -118,16 +142,16 @@ def recurrence_backward(
         ("dc_n", dc_n if kind.has_c else None, cell_state),
     )
     _expect(
-        saved,
+        like,
         ("saved", saved, (*lead, D, kind.saved, H)),
         ("dsaved", dsaved, (*lead, D, kind.saved, H)),
         ("c", c if kind.has_c else None, (*lead, D, H)),
         ("dc", dc if kind.has_c else None, (*lead, D, H)),
     )
-    _rows(batch_sizes, resets, lead, B)
+    _rows(batch_sizes, resets, lead, B, y.device)
 
 
-def _kind(cell: str, c0: Tensor | None, w_hr: Tensor | None):
+def _kind(cell: str, c0: Tensor | None, w_hr: Tensor | None) -> Cell:
     if cell not in CELLS:
         raise RuntimeError(f"recurrence: unknown cell {cell!r}, expected one of {sorted(CELLS)}")
     kind = CELLS[cell]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from torch import nn
 
 from .cell_modules import GRUCell, LSTMCell
@@ -26,12 +28,15 @@ def _swapped(model: nn.Module, table: dict, done: dict[nn.Module, nn.Module]) ->
         # Both sides keep the same attributes, so the new module takes over the very parameters,
         # hooks and flags of the old one.
         new = kind.__new__(kind)
-        new.__dict__ = model.__dict__.copy()
+        new.__dict__ = {
+            name: copy.copy(value) if isinstance(value, (dict, list)) else value
+            for name, value in model.__dict__.items()
+        }
+        new._compiled_call_impl = None  # that of the old module runs the old module
     done[model] = new
-    for name, child in new.named_children():
-        replacement = _swapped(child, table, done)
-        if replacement is not child:
-            new._modules[name] = replacement
+    for name, child in list(new._modules.items()):
+        if child is not None:
+            new._modules[name] = _swapped(child, table, done)
     return new
 
 

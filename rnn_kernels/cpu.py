@@ -42,11 +42,22 @@ def refuses(cell: str, dtype: torch.dtype, device_type: str, projected: bool) ->
 
 
 def _addresses(*tensors: Tensor | None) -> list[int]:
-    return [0 if t is None else t.data_ptr() for t in tensors]
+    """0 for None; RuntimeError for a tensor without memory, such as a wrapper's."""
+    return [0 if t is None else t.data_ptr() or _nowhere(t) for t in tensors]
+
+
+def _nowhere(t: Tensor) -> int:
+    if t.numel():
+        raise RuntimeError(f"the cpu backend needs tensors with memory, got {type(t)}")
+    return 0
 
 
 def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
-    return [t if t is None or t.is_contiguous() else t.contiguous() for t in tensors]
+    """As the kernels read them: in order, and with no sign left to be flipped."""
+    return [
+        t if t is None or t.is_contiguous() and not t.is_neg() else t.resolve_neg().contiguous()
+        for t in tensors
+    ]
 
 
 def forward(

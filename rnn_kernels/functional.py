@@ -115,10 +115,8 @@ def layer(
         )
         return y, h_n, c_n, c.flatten(-2).to(y.dtype) if cells else c
 
-    n = pieces.count(input, w_ih.shape[0], D)
-    if n > 1:
-        return pieces.run(run, n, input, h0, c0, resets)
-    return run(input, h0, c0, resets)
+    n = 1 if batch_sizes is not None else pieces.count(input, w_ih.shape[0], D)
+    return pieces.run(run, n, input, h0, c0, resets) if n > 1 else run(input, h0, c0, resets)
 
 
 def stack(

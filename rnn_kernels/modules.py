@@ -154,10 +154,19 @@ class _Recurrent(nn.RNNBase):
     def _packed_resets(input: PackedSequence, resets: Any) -> Tensor | None:
         if resets is None:
             return None
-        if not isinstance(resets, PackedSequence) or not torch.equal(
-            resets.batch_sizes, input.batch_sizes
+
+        def order(packed: Any) -> list | None:
+            indices = getattr(packed, "sorted_indices", None)
+            return None if indices is None else indices.tolist()
+
+        if (
+            not isinstance(resets, PackedSequence)
+            or not torch.equal(resets.batch_sizes, input.batch_sizes)
+            or order(resets) != order(input)
         ):
-            raise TypeError("resets should be a PackedSequence of the same lengths as input")
+            raise TypeError(
+                "resets should be a PackedSequence of the same lengths as input, in the same order"
+            )
         if resets.data.dtype != torch.bool:
             raise TypeError(f"resets should be of dtype torch.bool, got {resets.data.dtype}")
         return resets.data

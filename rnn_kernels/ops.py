@@ -21,7 +21,7 @@ from torch.utils.flop_counter import register_flop_formula
 from . import backends, checks, reference
 from .cells import CELLS
 from .reference import compute_dtype
-from .tracing import forward_mode, plain
+from .tracing import plain, stored, transformed
 
 FORWARD = """recurrence(
     str cell, Tensor gx, Tensor w_hh, Tensor? b_hh, Tensor? w_hr, Tensor h0, Tensor? c0,
@@ -38,7 +38,8 @@ FORWARD = """recurrence(
     resets (T, B) bool or None: true at t makes step t start from a zero state. Direction 1, which
         comes from t + 1, is cut at the same boundary: between t - 1 and t.
     save: keep what the backward needs.  cells: keep all cell states.
-    backend: a name of rnn_kernels.backends; it is honoured or refused, never replaced.
+    backend: a name of rnn_kernels.backends; it is honoured or refused. Second derivatives and
+        function transforms run on the reference, whatever the name.
 
     y (T, B, D·P) S: all hidden states.
     h_n (D, B, P) S, c_n (D, B, H) S: final states.
@@ -154,12 +155,10 @@ def _backward(
         dc_n = dc = None
     grads, needed = (dy, dh_n, dc_n, dc, dsaved), ctx.needs_input_grad
     # Only a derivative that may be taken again has to be one that autograd can see.
-    run = (
-        _backward_op if torch.is_grad_enabled() or not plain(*ctx.saved_tensors) else _run_backward
-    )
-    dgx, dw_hh, db_hh, dw_hr, dh0, dc0 = run(
-        cell, *grads, *ctx.saved_tensors, needed[2], needed[3], backend
-    )
+    kept = ctx.saved_tensors  # once: checkpointing unpacks each tensor a single time
+    direct = not torch.is_grad_enabled() and plain(*kept, *grads) and stored(*grads)
+    run = _run_backward if direct else _backward_op
+    dgx, dw_hh, db_hh, dw_hr, dh0, dc0 = run(cell, *grads, *kept, needed[2], needed[3], backend)
     found = (None, dgx, dw_hh, db_hh, dw_hr, dh0, dc0, None, None, None, None, None)
     return tuple(g if n else None for g, n in zip(found, needed, strict=True))
 
@@ -221,12 +220,13 @@ def recurrence(*args: Any) -> tuple[Tensor, ...]:
     The dispatcher and the two Python kernels behind it take 7 µs of a call, 20 with gradients: as
     long as a short step itself.
     """
-    gx, w_hh, save = args[1], args[2], args[9]
-    if forward_mode():
-        return reference.forward(*args[:-1])  # plain torch, which knows about tangents
-    if not plain(gx, w_hh):
-        return _forward_op(*args)
-    return _Eager.apply(*args) if save else _run_forward(*args)
+    if plain(*args[1:9]):
+        return _Eager.apply(*args) if args[9] else _run_forward(*args)
+    return reference.forward(*args[:-1]) if transformed() else _forward_op(*args)
+
+
+# As for torch's own operators, float64 stays what it is.
+_AUTOCAST_FROM = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def _autocast(device_type: str) -> None:
@@ -235,7 +235,7 @@ def _autocast(device_type: str) -> None:
         with torch.autocast(device_type, enabled=False):
             return _forward_op(
                 *(
-                    a.to(dtype) if isinstance(a, Tensor) and a.is_floating_point() else a
+                    a.to(dtype) if isinstance(a, Tensor) and a.dtype in _AUTOCAST_FROM else a
                     for a in args
                 )
             )

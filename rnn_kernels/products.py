@@ -22,7 +22,8 @@ _WORTH_IT = 1 << 20
 
 def _onednn(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     """x (N, K) · w (M, K)ᵀ + b (M)."""
-    return _pointwise(x, w, b, "none", [], "")
+    # It takes the strides of x and w as they are, and those of b for one.
+    return _pointwise(x, w, None if b is None else b.contiguous(), "none", [], "")
 
 
 def _prefers_onednn(x: Tensor, columns: int) -> bool:
@@ -56,7 +57,8 @@ class _Linear(torch.autograd.Function):
 
 def linear(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
     """x (…, K) · w (M, K)ᵀ + b (M), as torch.nn.functional.linear."""
-    if not _prefers_onednn(x, w.shape[0]) or not plain(x, w, b):
+    # A compiler comes first: comparing symbolic sizes would tie its graph to them.
+    if torch.compiler.is_compiling() or not _prefers_onednn(x, w.shape[0]) or not plain(x, w, b):
         return F.linear(x, w, b)
     y = _Linear.apply(x.reshape(-1, x.shape[-1]), w, b)
     return y.view(*x.shape[:-1], w.shape[0])

@@ -58,9 +58,8 @@ class Rows:
         if t + 1 == self.T:
             return None
         later = self.counts[t + 1]
-        kept = self.resets.new_ones(n, 1)
-        kept[:later, 0] = ~self.resets[offsets[t + 1] : offsets[t + 1] + later]
-        return kept
+        kept = ~self.resets[offsets[t + 1] : offsets[t + 1] + later]
+        return torch.cat((kept, kept.new_ones(n - later)))[:, None]
 
     def before(self, values: Tensor, initial: Tensor, d: int) -> Tensor:
         """For every row, the state that direction ``d`` carries into it.

@@ -11,12 +11,30 @@ _dispatch_modes = getattr(torch._C, "_len_torch_dispatch_stack", None)
 _functorch_level = getattr(torch._C._functorch, "maybe_current_level", None)
 _tracing = getattr(torch._C, "_get_tracing_state", None)
 _known = None not in (_dispatch_modes, _functorch_level, _tracing)
-_PLAIN = (Tensor, Parameter, type(None))
+_PLAIN = frozenset((Tensor, Parameter, type(None)))
 
 
-def forward_mode() -> bool:
-    """True inside forward-mode differentiation: tensors may carry tangents."""
-    return not torch.compiler.is_compiling() and forward_ad._current_level >= 0
+def transformed() -> bool:
+    """True inside a function transform (torch.func) or forward-mode differentiation.
+
+    Tensors may then be batched or carry tangents, which only plain torch operations understand.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return forward_ad._current_level >= 0 or (
+        _functorch_level is not None and _functorch_level() is not None
+    )
+
+
+def stored(*tensors: Tensor | None) -> bool:
+    """True if all tensors have memory of their own; those of a batched gradient have none."""
+    try:
+        for t in tensors:
+            if t is not None:
+                t.untyped_storage()
+    except (NotImplementedError, RuntimeError):
+        return False
+    return True
 
 
 def plain(*tensors: Tensor | None) -> bool:
@@ -29,9 +47,9 @@ def plain(*tensors: Tensor | None) -> bool:
         _known
         and not torch.compiler.is_compiling()
         and _dispatch_modes() == 0
-        and _functorch_level() is None
+        and not transformed()
         and _tracing() is None
         and not torch.is_autocast_enabled("cpu")
         and not torch.is_autocast_enabled("cuda")
-        and all(type(t) in _PLAIN for t in tensors)
+        and _PLAIN.issuperset(map(type, tensors))
     )

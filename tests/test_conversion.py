@@ -51,7 +51,37 @@ def test_a_layer_itself(name: str) -> None:
     assert type(rk.to_torch(ours)) is getattr(nn, name)
 
 
+def test_a_layer_under_two_names_of_one_parent() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = self.b = nn.LSTM(3, 4)
+
+    model = rk.convert(Twice())
+    assert type(model.a) is rk.LSTM and model.b is model.a
+
+
+def test_old_and_new_layer_are_apart() -> None:
+    """They share parameters, but not the places where parameters and hooks are kept."""
+    old = nn.GRU(3, 4)
+    old.compile()
+    new, x = rk.convert(old), torch.randn(5, 2, 3)
+    assert new._compiled_call_impl is None and new.weight_hh_l0 is old.weight_hh_l0
+    new.double().register_buffer("mine", torch.ones(1))
+    new.weight_hh_l0 = nn.Parameter(torch.zeros(12, 4, dtype=torch.float64))
+    assert not hasattr(old, "mine") and old.weight_hh_l0.abs().sum() > 0
+    assert new(x.double())[0].dtype == torch.float64
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_hooks_and_weight_norm_come_along() -> None:
+    normed = nn.utils.weight_norm(nn.LSTM(3, 4), "weight_hh_l0")
+    ours, x = rk.convert(nn.Sequential(normed)), torch.randn(5, 2, 3)
+    assert type(ours[0]) is rk.LSTM
+    with torch.no_grad():
+        normed.weight_hh_l0_g.mul_(2)
+    torch.testing.assert_close(ours(x)[0], normed(x)[0])
+
     model, calls = nn.Sequential(nn.LSTM(3, 4)), []
     model[0].register_forward_hook(lambda *args: calls.append(1))
     x, expected = torch.randn(5, 2, 3), model(torch.ones(5, 2, 3))[0]
@@ -64,9 +94,11 @@ def test_subclasses_are_left_alone() -> None:
     class Mine(nn.LSTM):
         pass
 
-    model = nn.ModuleList([Mine(3, 4), nn.RNN(3, 4)])
+    model = nn.ModuleList([Mine(3, 4), nn.RNN(3, 4), nn.GRU(3, 4)])
+    nn.utils.parametrize.register_parametrization(model[2], "weight_hh_l0", nn.Identity())
+    kinds = [type(layer) for layer in model]
     rk.convert(model)
-    assert type(model[0]) is Mine and type(model[1]) is nn.RNN
+    assert [type(layer) for layer in model] == kinds
 
 
 def test_checkpoints_interchange() -> None:

@@ -154,26 +154,6 @@ def test_flops_are_counted() -> None:
     assert counter.get_total_flops() == 2 * T * B * 4 * H * (I + H)
 
 
-@pytest.mark.filterwarnings("ignore:There is a performance drop")
-def test_vmap() -> None:
-    """Through torch's fallback, a loop over the samples."""
-    module, x = rk.LSTM(6, 7), torch.randn(2, 5, 3, 6)
-    with torch.no_grad():
-        y = torch.vmap(lambda x: module(x)[0])(x)
-        torch.testing.assert_close(y, torch.stack([module(each)[0] for each in x]))
-
-
-@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
-def test_forward_mode(cell: str) -> None:
-    module = getattr(rk, cell)(6, 7).double()
-    x, dx = torch.randn(2, 5, 3, 6, dtype=torch.float64)
-    _, tangent = torch.func.jvp(lambda x: module(x)[0], (x,), (dx,))
-    step = 1e-6
-    with torch.no_grad():
-        numerical = (module(x + step * dx)[0] - module(x - step * dx)[0]) / (2 * step)
-    torch.testing.assert_close(tangent, numerical, rtol=1e-7, atol=1e-7)
-
-
 @pytest.mark.parametrize(
     ("position", "value", "message"),
     [
@@ -226,10 +206,33 @@ def test_a_call_that_saved_nothing_cannot_be_differentiated() -> None:
         y.sum().backward()
 
 
-def test_compile_packed_sequence_raises_or_runs() -> None:
-    """Packed input gives the same numbers compiled, whatever the compiler makes of it."""
+def test_compile_of_packed_input_gives_the_same_numbers() -> None:
+    """Parts of it may run eagerly; the numbers must not depend on that."""
     torch._dynamo.reset()
     module = rk.GRU(6, 7)
     x = pack_padded_sequence(torch.randn(5, 3, 6), [2, 5, 1], enforce_sorted=False)
     compiled = torch.compile(module, backend="aot_eager")
     torch.testing.assert_close(compiled(x)[0].data, module(x)[0].data)
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (6, torch.zeros(2, 20, 4), "Expected w_hh size"),
+        (8, torch.zeros(2, 50, 5), "Expected y size"),
+        (10, torch.zeros(12, 10), "of 3, 3 and 3 dimensions, got 2, 3 and 3"),
+        (11, None, "lstm needs c"),
+        (12, torch.zeros(4, 3, 2, 4, 5).bfloat16(), "Expected saved to have dtype torch.float32"),
+        (1, torch.zeros(4, 3, 9), "Expected dy size"),
+        (14, torch.zeros(3, 4).bool(), "Expected resets size"),
+    ],
+)
+def test_bad_arguments_of_the_backward(position: int, value: object, message: str) -> None:
+    call = arguments("lstm", "contiguous")
+    y, _, _, c, saved = (t.detach() for t in FORWARD(*call))
+    args = ["lstm", y, None, None, None, None, call[2], None, call[5], call[6], y, c, saved,
+            None, call[8], True, True, "cpu"]  # fmt: skip
+    BACKWARD(*args)
+    args[position] = value
+    with pytest.raises(RuntimeError, match=message):
+        BACKWARD(*args)

@@ -115,6 +115,18 @@ def test_packed_input_needs_packed_resets(resets: Tensor) -> None:
         rk.LSTM(I, H)(x, resets=resets)
 
 
+def test_packed_resets_in_another_order() -> None:
+    x = pack_padded_sequence(torch.randn(6, 3, I), [2, 6, 4], enforce_sorted=False)
+    done = pack_padded_sequence(torch.zeros(6, 3).bool(), [4, 6, 2], enforce_sorted=False)
+    with pytest.raises(TypeError, match="in the same order"):
+        rk.GRU(I, H)(x, resets=done)
+
+
+def test_resets_on_another_device() -> None:
+    with pytest.raises(RuntimeError, match="Expected resets on cpu, got meta"):
+        rk.GRU(I, H)(torch.randn(T, 2, I), resets=torch.ones(T, 2, device="meta").bool())
+
+
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_all_cell_states(batch_first: bool, backend: str) -> None:
     """Against a loop over nn.LSTMCell, with gradients through the cell states."""

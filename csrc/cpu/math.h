@@ -1,4 +1,4 @@
-// sigmoid and tanh of a vector, within about 2 ulp, right at 0, ±inf and NaN.
+// sigmoid and tanh of a vector, within 4 ulp, right at 0, ±inf and NaN.
 //
 // Both start from 2^n · (1 + p) = e^x with n = round(x / ln 2) and p = expm1(r) on |r| ≤ ln 2 / 2.
 // The polynomials are least-squares fits at Chebyshev nodes, reweighted towards the minimax one;

@@ -48,7 +48,7 @@ public:
             for (int64_t n = 0, round = 0; n < N; n += deep, round++) {
                 A* turned = states[round & 1] + 0;
                 const int64_t some = N - n < deep ? N - n : deep;
-                team.each([&](int i) { turn(d, n, some, turned, part(some, members, i)); });
+                team.each([&](int i) { turn(n, some, turned, part(some, members, i)); });
                 team.meet();
                 team.each([&](int i) { add(d, n, some, turned, part(blocks, members, i)); });
             }
@@ -120,7 +120,7 @@ private:
     }
 
     // States of rows [n, n + some) as columns, and a last row of ones, whose sums are the bias's.
-    void turn(int64_t, int64_t n, int64_t some, A* out, Range own) const {
+    void turn(int64_t n, int64_t some, A* out, Range own) const {
         for (int64_t k = own.begin; k < own.end; k++) {
             const S* h = *(before + n + k);
             for (int64_t u = 0; u < H; u += L) {
