@@ -66,5 +66,8 @@ def linear(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
 
 def outer(g: Tensor, x: Tensor) -> Tensor:
     """gᵀ · x, g (N, M) and x (N, K): the sum over N rows of their outer products."""
-    # Transposed, because oneDNN reads the operand in the role of weights faster across its rows.
-    return linear(x.T, g.T, None).T
+    # Over many rows transposed, because oneDNN reads the operand in the role of weights faster
+    # across its rows. A gradient has to lie as its parameter does, or accumulating it is slow.
+    if g.shape[0] < 256:
+        return g.T @ x
+    return linear(x.T, g.T, None).T.contiguous()

@@ -59,9 +59,14 @@ private:
 
     void pack(Range some) {
         if (!plan.pack) return;
-        for (int64_t q = some.begin; q < some.end; q++)
-            pack_columns((const S*)f.w_hh + q / J * G * H * H + q % J * L, H, G * H, lanes(q % J),
+        for (int64_t q = some.begin; q < some.end;) {
+            const int64_t d = q / J, u = q % J * L;
+            const int64_t end = some.end < (d + 1) * J ? some.end : (d + 1) * J;
+            const int64_t n = H - u < (end - q) * L ? H - u : (end - q) * L;
+            pack_columns((const S*)f.w_hh + d * G * H * H + u, H, G * H, n,
                          weights + q * G * H * L);
+            q = end;
+        }
     }
 
     void start(Range some) {

@@ -139,12 +139,14 @@ void pack_rows(const S* w, int64_t K, int n, compute_t<S>* out) {
     }
 }
 
-// Weights (K, H) to one packed column (K, V): elements [0, n) of each row, padded with zeros. The
-// backward's product, dgates · W, reads it.
+// Weights (K, H) to packed columns (columns, K, V): elements [0, n) of each row, padded with zeros.
+// Row by row, since rows may be pages apart. The backward's product, dgates · W, reads them.
 template <class S>
-void pack_columns(const S* w, int64_t H, int64_t K, int n, compute_t<S>* out) {
-    using V = Vec<compute_t<S>>;
-    for (int64_t k = 0; k < K; k++) load(w + k * H, n).store(out + k * V::size);
+void pack_columns(const S* w, int64_t H, int64_t K, int64_t n, compute_t<S>* out) {
+    constexpr int64_t L = Vec<compute_t<S>>::size;
+    for (int64_t k = 0; k < K; k++)
+        for (int64_t u = 0; u < n; u += L)
+            load(w + k * H + u, n - u < L ? int(n - u) : int(L)).store(out + u * K + k * L);
 }
 
 }  // namespace rnn::cpu::RNN_ISA

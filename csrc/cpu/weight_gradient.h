@@ -60,12 +60,13 @@ public:
 
 private:
     // With few rows, each element is a short sum and goes straight to its place.
-    bool few() const { return N < 16; }
+    static constexpr int64_t few_rows = 64;
+    bool few() const { return N < few_rows; }
     int64_t sums_needed() const { return few() ? 0 : blocks; }
 
     void outer(int64_t d, Range gates) const {
         for (int64_t g = gates.begin; g < gates.end; g++) {
-            A dg[16], total = 0;
+            A dg[few_rows], total = 0;
             for (int64_t n = 0; n < N; n++) total += dg[n] = gradient(d, n, g);
             const int64_t gate = d * G * H + g;
             if (f.db_hh) store((S*)f.db_hh + gate, V(total), 1);
