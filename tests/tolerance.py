@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 Tensors = dict[str, Tensor]
-ULPS = 8  # vendors sum the K terms of a product in different orders: up to 7.8 more were seen in dx
+ULPS = 8  # for vendors' products, which sum their terms in other orders; docs/design.md has the cases
 
 
 def tensors(value: object, name: str = "output") -> Tensors:
