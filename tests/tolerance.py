@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 Tensors = dict[str, Tensor]
-ULPS = 8  # for vendors' products, which sum their terms in other orders; docs/design.md has the cases
+ULPS = 8  # for vendors' products, which sum in other orders; docs/design.md has the cases
 
 
 def tensors(value: object, name: str = "output") -> Tensors:
