@@ -85,6 +85,28 @@ void backward(const std::string& cell, const std::string& dtype, int threads, py
     kernels().backward(call, name, type, threads);
 }
 
+void gates_forward(const std::string& cell, const std::string& dtype, int threads, int64_t rows,
+                   int64_t H, Address gx, Address gh, Address state, Address h, Address c,
+                   Address c_all, Address saved) {
+    const GatesForward call{rows,        H,           at(gx),          at(gh),         at(state),
+                            at<void>(h), at<void>(c), at<void>(c_all), at<void>(saved)};
+    const CellName name = cell_named(cell);
+    const Dtype type = dtype_named(dtype);
+    py::gil_scoped_release released;
+    kernels().gates_forward(call, name, type, threads);
+}
+
+void gates_backward(const std::string& cell, const std::string& dtype, int threads, int64_t rows,
+                    int64_t H, Address dh, Address dc, Address state, Address c_all, Address saved,
+                    Address dgx, Address dgh, Address dstate) {
+    const GatesBackward call{rows,      H,         at(dh),        at(dc),        at(state),
+                             at(c_all), at(saved), at<void>(dgx), at<void>(dgh), at<void>(dstate)};
+    const CellName name = cell_named(cell);
+    const Dtype type = dtype_named(dtype);
+    py::gil_scoped_release released;
+    kernels().gates_backward(call, name, type, threads);
+}
+
 py::dict plan(const std::string& cell, const std::string& dtype, int threads, py::tuple sizes,
               bool packed) {
     Sequence seq = sequence(sizes, 0, 0);
@@ -107,5 +129,7 @@ PYBIND11_MODULE(_core, m) {
     m.attr("compiler") = RNN_COMPILER;
     m.def("forward", &forward);
     m.def("backward", &backward);
+    m.def("gates_forward", &gates_forward);
+    m.def("gates_backward", &gates_backward);
     m.def("plan", &plan);
 }

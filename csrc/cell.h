@@ -21,6 +21,7 @@ namespace rnn {
 //   has_c    whether a cell state c runs beside h
 //   splits   whether the last gate receives its recurrent half separately, so that its gradient
 //            with respect to W_hh·h differs from the one with respect to the input half
+//   mixes    whether the new hidden state takes in the previous one directly, not through W_hh
 //
 //   V forward(gx, gh, h, c, s)
 //     gx, gh [gates]  input half (biases folded in) and recurrent half of each gate
@@ -41,6 +42,7 @@ concept Cell = requires {
     { C::saved } -> std::convertible_to<int>;
     { C::has_c } -> std::convertible_to<bool>;
     { C::splits } -> std::convertible_to<bool>;
+    { C::mixes } -> std::convertible_to<bool>;
     { C::name } -> std::convertible_to<const char*>;
 };
 

@@ -25,6 +25,7 @@ class Cell:
         saved: values per unit kept for the backward besides h and c, K.
         has_c: whether a cell state runs beside h.
         splits: whether the last gate takes ``W_hn·h + b_hn`` apart from its input half.
+        mixes: whether the new h takes in the previous one directly, not through ``w_hh``.
         step: ``(gx, gh, h, c) -> (h, c, saved)``.
         step_backward: ``(saved, h, c_prev, c, dh, dc, dsaved) -> (dgx, dgh, dh, dc)`` where the
             returned ``dh`` is the share that does not pass through ``w_hh``.
@@ -36,6 +37,7 @@ class Cell:
     saved: int
     has_c: bool
     splits: bool
+    mixes: bool
     step: Callable[[Gates, Gates, Tensor, Tensor], tuple[Tensor, Tensor, Gates]]
     step_backward: Callable[..., tuple[Gates, Gates, Tensor, Tensor]]
     unprojected: Callable[[Gates, Tensor], Tensor] | None = None
@@ -91,7 +93,7 @@ def gru_step_backward(
 CELLS: dict[str, Cell] = {
     cell.name: cell
     for cell in (
-        Cell("lstm", 4, 4, True, False, lstm_step, lstm_step_backward, lstm_unprojected),
-        Cell("gru", 3, 4, False, True, gru_step, gru_step_backward),
+        Cell("lstm", 4, 4, True, False, False, lstm_step, lstm_step_backward, lstm_unprojected),
+        Cell("gru", 3, 4, False, True, True, gru_step, gru_step_backward),
     )
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .addresses import DTYPES, addresses, contiguous
 from .cells import CELLS
 from .reference import compute_dtype
 
@@ -16,13 +17,6 @@ try:
     from . import _core
 except ImportError as error:  # a source tree that was never built
     _core, _missing = None, str(error)
-
-DTYPES = {
-    torch.float32: "float32",
-    torch.float64: "float64",
-    torch.bfloat16: "bfloat16",
-    torch.float16: "float16",
-}
 
 
 def unavailable() -> str | None:
@@ -39,25 +33,6 @@ def refuses(cell: str, dtype: torch.dtype, device_type: str, projected: bool) ->
     if projected:
         return "it has no kernels for projections (proj_size > 0)"
     return None
-
-
-def _addresses(*tensors: Tensor | None) -> list[int]:
-    """0 for None; RuntimeError for a tensor without memory, such as a wrapper's."""
-    return [0 if t is None else t.data_ptr() or _nowhere(t) for t in tensors]
-
-
-def _nowhere(t: Tensor) -> int:
-    if t.numel():
-        raise RuntimeError(f"the cpu backend needs tensors with memory, got {type(t)}")
-    return 0
-
-
-def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
-    """As the kernels read them: in order, and with no sign left to be flipped."""
-    return [
-        t if t is None or t.is_contiguous() and not t.is_neg() else t.resolve_neg().contiguous()
-        for t in tensors
-    ]
 
 
 def forward(
@@ -89,7 +64,7 @@ def forward(
     c = saved = None
     if kind.has_c and (save or cells):
         c = gx.new_empty(*leading, D, H, dtype=compute)
-    inputs = _contiguous(batch_sizes, resets, gx, w_hh, b_hh, h0, c0)
+    inputs = contiguous(batch_sizes, resets, gx, w_hh, b_hh, h0, c0)
     if save and own_gx and kind.saved == kind.gates and gx.dtype == compute:
         saved = inputs[2].detach().view(*leading, D, kind.saved, H)
     elif save:
@@ -99,8 +74,8 @@ def forward(
         DTYPES[gx.dtype],
         torch.get_num_threads(),
         (leading[0] if batch_sizes is None else batch_sizes.shape[0], B, D, H),
-        *_addresses(*inputs),
-        *_addresses(y, h_n, c_n, c, saved),
+        *addresses(*inputs),
+        *addresses(y, h_n, c_n, c, saved),
     )
     return y, h_n, c_n, c, saved
 
@@ -133,13 +108,52 @@ def backward(
     dc0 = torch.empty_like(dh0) if kind.has_c else None
     dw_hh = y.new_empty(w_hh.shape) if weights else None
     db_hh = y.new_empty(w_hh.shape[:2]) if bias else None
-    inputs = _contiguous(batch_sizes, resets, w_hh, h0, c0, y, c, saved, dy, dh_n, dc_n, dc)
+    inputs = contiguous(batch_sizes, resets, w_hh, h0, c0, y, c, saved, dy, dh_n, dc_n, dc)
     _core.backward(
         cell,
         DTYPES[y.dtype],
         torch.get_num_threads(),
         (leading[0] if batch_sizes is None else batch_sizes.shape[0], B, D, H),
-        *_addresses(*inputs),
-        *_addresses(dgx, dgh, dh0, dc0, dw_hh, db_hh),
+        *addresses(*inputs),
+        *addresses(dgx, dgh, dh0, dc0, dw_hh, db_hh),
     )
     return dgx, dw_hh, db_hh, None, dh0, dc0
+
+
+def gates(
+    cell: str, gx: Tensor, gh: Tensor, state: Tensor, save: bool
+) -> tuple[Tensor | None, ...]:
+    """The gates alone; see :data:`rnn_kernels.gate_ops.FORWARD`."""
+    kind, compute, (R, H) = CELLS[cell], compute_dtype(gx.dtype), state.shape
+    inputs = contiguous(gx, gh, state)
+    h = state.new_empty(R, H)
+    c = state.new_empty(R, H) if kind.has_c else None
+    keep_c = kind.has_c and save and compute != gx.dtype
+    c_all = state.new_empty(R, H, dtype=compute) if keep_c else None
+    saved = state.new_empty(R, kind.saved, H, dtype=compute) if save else None
+    _core.gates_forward(
+        cell, DTYPES[gx.dtype], torch.get_num_threads(), R, H,
+        *addresses(*inputs, h, c, c_all, saved),
+    )  # fmt: skip
+    return h, c, c_all, saved
+
+
+def gates_grad(
+    cell: str,
+    dh: Tensor | None,
+    dc: Tensor | None,
+    state: Tensor,
+    c_all: Tensor | None,
+    saved: Tensor,
+) -> tuple[Tensor | None, ...]:
+    """Their backward; see :data:`rnn_kernels.gate_ops.BACKWARD`."""
+    kind, (R, H) = CELLS[cell], state.shape
+    inputs = contiguous(dh, dc, state, c_all, saved)
+    dgx = state.new_empty(R, kind.gates * H)
+    dgh = torch.empty_like(dgx) if kind.splits else None
+    dstate = state.new_empty(R, H)
+    _core.gates_backward(
+        cell, DTYPES[state.dtype], torch.get_num_threads(), R, H,
+        *addresses(*inputs, dgx, dgh, dstate),
+    )  # fmt: skip
+    return dgx, dgh, dstate

@@ -1,4 +1,4 @@
-"""Functional forms of the modules: stateless layers and cells.
+"""Functional forms of the modules: stateless layers; cells are in cell_functions.
 
 Sizes: T time, B batch, I input, H hidden, P projected (H without a projection), L layers, D
 directions, G gates (LSTM 4: i f g o; GRU 3: r z n), N rows of a packed sequence.
@@ -6,68 +6,27 @@ directions, G gates (LSTM 4: i f g o; GRU 3: r z n), N rows of a packed sequence
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import backends, ops, pieces, products
+from . import backends, cell_functions, ops, pieces, products
+from .cell_functions import gru_cell, gru_gates, lstm_cell, lstm_gates
+from .weights import Weights, joined
 
-
-class Weights(NamedTuple):
-    """Parameters of one layer in one direction, shaped as torch.nn.LSTM's and GRU's.
-
-    ``w_ih`` (G·H, I), ``w_hh`` (G·H, P), ``b_ih`` and ``b_hh`` (G·H) or None, ``w_hr`` (P, H) or
-    None. ``I`` of later layers is D·P.
-    """
-
-    w_ih: Tensor
-    w_hh: Tensor
-    b_ih: Tensor | None = None
-    b_hh: Tensor | None = None
-    w_hr: Tensor | None = None
-
-
-def _biases(cell: str, weights: Weights) -> tuple[Tensor | None, Tensor | None]:
-    """Biases of the input product and of the recurrent product.
-
-    The LSTM only ever adds the two, so both biases join the recurrent one, where adding them is
-    free and so is their gradient. The GRU scales its candidate's recurrent half, bias included,
-    and keeps them apart.
-    """
-    if cell == "gru" or weights.b_ih is None or weights.b_hh is None:
-        return weights.b_ih, weights.b_hh
-    return None, weights.b_ih + weights.b_hh
-
-
-def _joined(cell: str, weights: Sequence[Weights]) -> tuple[Tensor | None, ...]:
-    """w_ih (D·G·H, I), its bias (D·G·H), w_hh (D, G·H, P), its bias (D, G·H), w_hr (D, P, H).
-
-    Views where D is 1.
-    """
-    biases = [_biases(cell, w) for w in weights]
-    if len(weights) == 1:
-        (w,), ((b_ih, b_hh),) = weights, biases
-        return (
-            w.w_ih,
-            b_ih,
-            w.w_hh.unsqueeze(0),
-            None if b_hh is None else b_hh.unsqueeze(0),
-            None if w.w_hr is None else w.w_hr.unsqueeze(0),
-        )
-
-    def both(tensors: Sequence[Tensor | None], join: Callable) -> Tensor | None:
-        return None if tensors[0] is None else join(tuple(tensors))
-
-    return (
-        torch.cat([w.w_ih for w in weights]),
-        both([b_ih for b_ih, _ in biases], torch.cat),
-        torch.stack([w.w_hh for w in weights]),
-        both([b_hh for _, b_hh in biases], torch.stack),
-        both([w.w_hr for w in weights], torch.stack),
-    )
+__all__ = [
+    "Weights",
+    "gru",
+    "gru_cell",
+    "gru_gates",
+    "layer",
+    "lstm",
+    "lstm_cell",
+    "lstm_gates",
+    "stack",
+]
 
 
 def layer(
@@ -100,7 +59,9 @@ def layer(
         RuntimeError: sizes, dtypes or devices do not fit together, or the requested backend
             does not support the call.
     """
-    w_ih, b_ih, w_hh, b_hh, w_hr = _joined(cell, weights)
+    if batch_sizes is None and input.shape[0] == 1 and weights[0].w_hr is None:
+        return cell_functions.single_step(cell, input, weights, h0, c0, resets)
+    w_ih, b_ih, w_hh, b_hh, w_hr = joined(cell, weights)
     D, projected = len(weights), w_hr is not None
 
     def run(x: Tensor, h0: Tensor, c0: Tensor | None, resets: Tensor | None) -> tuple[Tensor, ...]:
@@ -224,46 +185,3 @@ def gru(
         False,
     )  # fmt: skip
     return y, h_n
-
-
-def lstm_cell(
-    input: Tensor,
-    hx: tuple[Tensor, Tensor],
-    w_ih: Tensor,
-    w_hh: Tensor,
-    b_ih: Tensor | None = None,
-    b_hh: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """One step of an LSTM, as torch.nn.LSTMCell defines it.
-
-    Args:
-        input: (B, I). hx: h and c, (B, H) each. w_ih: (4·H, I). w_hh: (4·H, H). b_ih, b_hh: (4·H).
-
-    Returns:
-        The new h and c, (B, H) each.
-    """
-    h, c = hx
-    weights = (Weights(w_ih, w_hh, b_ih, b_hh),)
-    _, h, c, _ = layer("lstm", input.unsqueeze(0), weights, h.unsqueeze(0), c.unsqueeze(0))
-    return h.squeeze(0), c.squeeze(0)
-
-
-def gru_cell(
-    input: Tensor,
-    hx: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    b_ih: Tensor | None = None,
-    b_hh: Tensor | None = None,
-) -> Tensor:
-    """One step of a GRU, as torch.nn.GRUCell defines it.
-
-    Args:
-        input: (B, I). hx: h, (B, H). w_ih: (3·H, I). w_hh: (3·H, H). b_ih, b_hh: (3·H).
-
-    Returns:
-        The new h, (B, H).
-    """
-    weights = (Weights(w_ih, w_hh, b_ih, b_hh),)
-    _, h, _, _ = layer("gru", input.unsqueeze(0), weights, hx.unsqueeze(0))
-    return h.squeeze(0)

@@ -11,7 +11,6 @@ packed rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from torch.utils.flop_counter import register_flop_formula
 from . import backends, checks, reference
 from .cells import CELLS
 from .reference import compute_dtype
+from .registration import autocast, differentiate_again, filled, library
 from .tracing import plain, stored, transformed
 
 FORWARD = """recurrence(
@@ -59,9 +59,8 @@ BACKWARD = """recurrence_backward(
     say whether dw_hh and db_hh are wanted.
 """
 
-_library = torch.library.Library("rnn_kernels", "DEF")
-_library.define(" ".join(FORWARD.split()))
-_library.define(" ".join(BACKWARD.split()))
+library.define(" ".join(FORWARD.split()))
+library.define(" ".join(BACKWARD.split()))
 
 _forward_op = torch.ops.rnn_kernels.recurrence.default
 _backward_op = torch.ops.rnn_kernels.recurrence_backward.default
@@ -84,21 +83,11 @@ def _run_backward(*args: Any) -> tuple[Tensor | None, ...]:
     return chosen.backward(cell, *grads, *call, weights, bias)
 
 
-def _whole(run: Callable[..., tuple[Tensor | None, ...]]) -> Callable[..., tuple[Tensor, ...]]:
-    """An operator returns tensors only: what does not apply becomes an empty one."""
-
-    def filled(*args: Any) -> tuple[Tensor, ...]:
-        outputs = run(*args)
-        return tuple(outputs[0].new_empty(0) if o is None else o for o in outputs)
-
-    return filled
+library.impl("recurrence", filled(_run_forward), "CompositeExplicitAutograd")
+library.impl("recurrence_backward", filled(_run_backward), "CompositeExplicitAutograd")
 
 
-_library.impl("recurrence", _whole(_run_forward), "CompositeExplicitAutograd")
-_library.impl("recurrence_backward", _whole(_run_backward), "CompositeExplicitAutograd")
-
-
-@torch.library.register_fake("rnn_kernels::recurrence", lib=_library)
+@torch.library.register_fake("rnn_kernels::recurrence", lib=library)
 def _fake_forward(
     cell, gx, w_hh, b_hh, w_hr, h0, c0, batch_sizes, resets, save, cells, backend
 ) -> tuple[Tensor, ...]:
@@ -115,7 +104,7 @@ def _fake_forward(
     )
 
 
-@torch.library.register_fake("rnn_kernels::recurrence_backward", lib=_library)
+@torch.library.register_fake("rnn_kernels::recurrence_backward", lib=library)
 def _fake_backward(
     cell, dy, dh_n, dc_n, dc, dsaved, w_hh, w_hr, h0, c0, y, c, saved,
     batch_sizes, resets, weights, bias, backend,
@@ -163,43 +152,11 @@ def _backward(
     return tuple(g if n else None for g, n in zip(found, needed, strict=True))
 
 
-def _keep_for_second(ctx: Any, inputs: tuple, output: tuple) -> None:
-    cell, *tensors, weights, bias, backend = inputs
-    ctx.save_for_backward(*tensors)
-    ctx.set_materialize_grads(False)
-    ctx.cell, ctx.wanted = cell, (weights, bias)
-
-
-def _second_backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Differentiates the reference's backward, which is plain torch."""
-    again = torch.is_grad_enabled()
-    *floats, batch_sizes, resets = ctx.saved_tensors
-    with torch.enable_grad():
-        # Views stop gradients from running on into what one input owes to another.
-        inputs = [None if t is None else t.view_as(t) for t in floats]
-        outputs = reference.backward(ctx.cell, *inputs, batch_sizes, resets, *ctx.wanted)
-    wanted = [t for t, n in zip(inputs, ctx.needs_input_grad[1:], strict=False) if n]
-    pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o is not None]
-    if pairs:
-        outs, cotangents = zip(*pairs, strict=True)
-        found = iter(
-            torch.autograd.grad(outs, wanted, cotangents, create_graph=again, allow_unused=True)
-        )
-    else:
-        found = iter([None] * len(wanted))
-    slots = [next(found) if n else None for n in ctx.needs_input_grad[1 : 1 + len(inputs)]]
-    return (None, *slots, None, None, None, None, None)
-
-
 torch.library.register_autograd(
-    "rnn_kernels::recurrence", _backward, setup_context=_keep_for_backward, lib=_library
+    "rnn_kernels::recurrence", _backward, setup_context=_keep_for_backward, lib=library
 )
-torch.library.register_autograd(
-    "rnn_kernels::recurrence_backward",
-    _second_backward,
-    setup_context=_keep_for_second,
-    lib=_library,
-)
+differentiate_again("rnn_kernels::recurrence_backward", reference.backward, 2)
+autocast("recurrence", _forward_op)
 
 
 class _Eager(torch.autograd.Function):
@@ -223,28 +180,6 @@ def recurrence(*args: Any) -> tuple[Tensor, ...]:
     if plain(*args[1:9]):
         return _Eager.apply(*args) if args[9] else _run_forward(*args)
     return reference.forward(*args[:-1]) if transformed() else _forward_op(*args)
-
-
-# As for torch's own operators, float64 stays what it is.
-_AUTOCAST_FROM = (torch.float32, torch.float16, torch.bfloat16)
-
-
-def _autocast(device_type: str) -> None:
-    def run(*args: Any) -> tuple[Tensor, ...]:
-        dtype = torch.get_autocast_dtype(device_type)
-        with torch.autocast(device_type, enabled=False):
-            return _forward_op(
-                *(
-                    a.to(dtype) if isinstance(a, Tensor) and a.dtype in _AUTOCAST_FROM else a
-                    for a in args
-                )
-            )
-
-    _library.impl("recurrence", run, f"Autocast{device_type.upper()}")
-
-
-_autocast("cpu")
-_autocast("cuda")
 
 
 @register_flop_formula(torch.ops.rnn_kernels.recurrence)

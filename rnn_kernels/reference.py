@@ -213,3 +213,49 @@ def _backward_direction(
             dh_prev, dc_prev = torch.where(kept, dh_prev, 0), torch.where(kept, dc_prev, 0)
         dh, dc = torch.cat((dh_prev, dh[n:])), torch.cat((dc_prev, dc[n:]))
     return torch.cat(dgx), dw, db, dw_hr, dh, dc
+
+
+def gates(
+    cell: str, gx: Tensor, gh: Tensor, state: Tensor, save: bool
+) -> tuple[Tensor | None, ...]:
+    """The gates alone; see :data:`rnn_kernels.gate_ops.FORWARD`."""
+    kind, compute = CELLS[cell], compute_dtype(gx.dtype)
+    halves = (t.to(compute).unflatten(1, (kind.gates, -1)).unbind(1) for t in (gx, gh))
+    before = state.to(compute)
+    h, c, saved = kind.step(*halves, before, before)
+    keep_c = kind.has_c and save and compute != gx.dtype
+    return (
+        h.to(gx.dtype),
+        c.to(gx.dtype) if kind.has_c else None,
+        c if keep_c else None,
+        torch.stack(saved, 1) if save else None,
+    )
+
+
+def gates_backward(
+    cell: str,
+    dh: Tensor | None,
+    dc: Tensor | None,
+    dc_all: Tensor | None,
+    dsaved: Tensor | None,
+    state: Tensor,
+    c_all: Tensor | None,
+    saved: Tensor,
+) -> tuple[Tensor | None, ...]:
+    """Their backward; see :data:`rnn_kernels.gate_ops.BACKWARD`."""
+    kind, compute = CELLS[cell], compute_dtype(state.dtype)
+    before = state.to(compute)
+
+    def known(*values: Tensor | None) -> Tensor:
+        return sum((v.to(compute) for v in values if v is not None), torch.zeros_like(before))
+
+    dgx, dgh, dh, dc = kind.step_backward(
+        saved.unbind(1), before, before, before if c_all is None else c_all,
+        known(dh), known(dc, dc_all),
+        (torch.zeros_like(saved) if dsaved is None else dsaved).unbind(1),
+    )  # fmt: skip
+    return (
+        torch.cat(dgx, 1).to(state.dtype),
+        torch.cat(dgh, 1).to(state.dtype) if kind.splits else None,
+        (dc if kind.has_c else dh).to(state.dtype),
+    )

@@ -1,14 +1,144 @@
-"""The Triton backend: what it finds on this machine."""
+"""The Triton backend: gate kernels in Triton, driven by the per-step path.
+
+Runs on any GPU that Triton knows. Under ``TRITON_INTERPRET=1`` it runs on the CPU, for tests.
+"""
 
 from __future__ import annotations
 
-from importlib import metadata
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import steps
+from .addresses import DTYPES
+from .cells import CELLS
+from .gates import GatesBackward, GatesForward, Step
+from .reference import compute_dtype
+
+try:
+    import triton.language as tl
+    from triton.runtime.interpreter import InterpretedFunction
+
+    from .triton_kernels import cells
+    from .triton_kernels import gates as gate_kernels
+
+    _INTERPRETED = isinstance(gate_kernels.gates_forward, InterpretedFunction)
+    _COMPUTE = {torch.float32: tl.float32, torch.float64: tl.float64}
+    _missing = None
+except ImportError as error:
+    _missing, _INTERPRETED = str(error), False
+
+# Elements of a tile: 16 bytes of the smallest dtype for each thread of two warps.
+TILE, WARPS = 512, 2
 
 
 def unavailable() -> str | None:
     """Why this backend cannot run on this machine, or None."""
-    try:
-        metadata.version("triton")
-    except metadata.PackageNotFoundError:
-        return 'Triton is not installed: pip install "rnn_kernels[triton]"'
-    return "this version has no recurrence kernels for Triton yet"
+    if _missing:
+        return f'Triton is not installed ({_missing}): pip install "rnn_kernels[triton]"'
+    if not _INTERPRETED and not torch.cuda.is_available():
+        return "torch finds no GPU that Triton could use"
+    return None
+
+
+def refuses(cell: str, dtype: torch.dtype, device_type: str, projected: bool) -> str | None:
+    """Why a call of this kind cannot run on this backend, or None."""
+    if device_type == "cpu" and not _INTERPRETED:
+        return "it computes on GPUs, the tensors are on cpu"
+    if device_type not in ("cpu", "cuda"):
+        return f"it computes on GPUs, the tensors are on {device_type}"
+    if dtype not in DTYPES:
+        return f"it has no kernels for {dtype}"
+    if projected:
+        return "it has no kernels for projections (proj_size > 0)"
+    return None
+
+
+def blocks(H: int) -> tuple[int, int]:
+    """Rows and units of a tile; depends on H alone, in four steps."""
+    BH = next(n for n in (16, 32, 64, 128) if n >= H or n == 128)
+    return TILE // BH, BH
+
+
+def constants(cell: str, D: int, H: int, dtype: torch.dtype, backward: bool) -> dict[str, Any]:
+    """What a kernel is compiled for, besides types and alignment of its arguments."""
+    kind, (BB, BH) = CELLS[cell], blocks(H)
+    return {
+        "CELL": getattr(cells, f"{cell}_backward" if backward else cell),
+        "G": kind.gates,
+        "K": kind.saved,
+        "D": D,
+        "HAS_C": kind.has_c,
+        "MIXES": kind.mixes,
+        "A": _COMPUTE[compute_dtype(dtype)],
+        "BB": BB,
+        "BH": BH,
+    }
+
+
+def _table(call: GatesForward | GatesBackward) -> list[list[list[int]]]:
+    """Steps × two directions × eight numbers; with one direction its numbers twice."""
+    alone = [[[0, call.sizes[0], 0, 0, 0, 0, 0, 0]]]
+    table = alone if call.table is None else call.table.tolist()
+    return table if call.sizes[2] == 2 else [step * 2 for step in table]
+
+
+def _on(device: torch.device) -> AbstractContextManager:
+    """Triton launches on the current device."""
+    elsewhere = device.type == "cuda" and device.index != torch.cuda.current_device()
+    return torch.cuda.device(device) if elsewhere else nullcontext()
+
+
+def _grid(call: GatesForward | GatesBackward, step: list[list[int]]) -> tuple[int, int, int]:
+    _, H, D = call.sizes
+    BB, BH = blocks(H)
+    return -(-max(of[1] for of in step) // BB), -(-H // BH), D
+
+
+def _launch(kernel: Any, like: Tensor, grid: tuple[int, ...], *args: Any, **constants: Any) -> None:
+    if grid[0]:
+        with _on(like.device):
+            kernel[grid](*args, **constants, num_warps=WARPS, enable_fp_fusion=True)
+
+
+def gates_forward(call: GatesForward) -> Step:
+    """See :class:`rnn_kernels.gates.Kernels`."""
+    cell, (B, H, D), _, resets, gx, gh, b_hh, h, c0, c, h_n, c_n, *kept = call
+    table = _table(call)
+    fixed = constants(cell, D, H, gx.dtype, backward=False)
+
+    def step(k: int) -> None:
+        states = (h, c0, c) if k == 0 else (h_n, None, c)
+        numbers = [n for of in table[k] for n in (of[0], of[1], of[4], of[7])]
+        arrays = (gx, gh, b_hh, *states, h_n, c_n, *kept, resets)
+        _launch(
+            gate_kernels.gates_forward, gx, _grid(call, table[k]), *arrays, B, H, *numbers, **fixed
+        )
+
+    return step
+
+
+def gates_backward(call: GatesBackward) -> Step:
+    """See :class:`rnn_kernels.gates.Kernels`."""
+    cell, (B, H, D), _, resets, *arrays = call
+    table = _table(call)
+    fixed = constants(cell, D, H, call.dgx.dtype, backward=True)
+
+    def step(k: int) -> None:
+        numbers = [n for of in table[k] for n in of]
+        grid = _grid(call, table[k])
+        _launch(
+            gate_kernels.gates_backward, call.dgx, grid, *arrays, resets, B, H, *numbers, **fixed
+        )
+
+    return step
+
+
+forward = partial(steps.forward, sys.modules[__name__])
+backward = partial(steps.backward, sys.modules[__name__])
+gates = partial(steps.gates, sys.modules[__name__])
+gates_grad = partial(steps.gates_grad, sys.modules[__name__])

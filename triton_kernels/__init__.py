@@ -1,1 +1,1 @@
-"""Triton kernels of rnn_kernels, shipped as ``rnn_kernels.triton_kernels``."""
+"""Triton kernels: cells.py has the math of one unit, gates.py the kernels that apply it."""

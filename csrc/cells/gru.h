@@ -12,6 +12,7 @@ struct Gru {
     static constexpr int saved = 4;  // r z n and W_hn·h + b_hn
     static constexpr bool has_c = false;
     static constexpr bool splits = true;
+    static constexpr bool mixes = true;
 
     template <class V>
     static RNN_HD V forward(const V* gx, const V* gh, V h, V& /*c*/, V* s) {

@@ -12,6 +12,7 @@ struct Lstm {
     static constexpr int saved = 4;  // i f g o
     static constexpr bool has_c = true;
     static constexpr bool splits = false;
+    static constexpr bool mixes = false;
 
     template <class V>
     static RNN_HD V forward(const V* gx, const V* gh, V /*h*/, V& c, V* s) {

@@ -54,6 +54,30 @@ struct Backward {
     void* db_hh;        // (D, G·H) S
 };
 
+// The gates alone, without a product. The state is h, or c for cells with c.
+struct GatesForward {
+    int64_t rows, H;
+    const void* gx;     // (rows, G·H) S  input half of the gates
+    const void* gh;     // (rows, G·H) S  recurrent half
+    const void* state;  // (rows, H) S    before the step
+    void* h;            // (rows, H) S
+    void* c;            // (rows, H) S    cells with c only, as is c_all
+    void* c_all;        // (rows, H) A    the same c, unrounded, or null
+    void* saved;        // (rows, K, H) A what the backward needs, or null
+};
+
+struct GatesBackward {
+    int64_t rows, H;
+    const void* dh;     // (rows, H) S    or null: zero, as is dc
+    const void* dc;     // (rows, H) S
+    const void* state;  // (rows, H) S    before the step
+    const void* c_all;  // (rows, H) A    as the forward left it, as is saved
+    const void* saved;  // (rows, K, H) A
+    void* dgx;          // (rows, G·H) S
+    void* dgh;          // (rows, G·H) S  or null: not wanted
+    void* dstate;       // (rows, H) S
+};
+
 // Threads of one row group share their rows' state and meet once per step; row groups never meet.
 struct Plan {
     int row_groups, unit_groups;
@@ -66,6 +90,8 @@ struct Kernels {
     int vector_bytes;
     void (*forward)(const Forward&, CellName, Dtype, int threads);
     void (*backward)(const Backward&, CellName, Dtype, int threads);
+    void (*gates_forward)(const GatesForward&, CellName, Dtype, int threads);
+    void (*gates_backward)(const GatesBackward&, CellName, Dtype, int threads);
     Plan (*plan)(const Sequence&, CellName, Dtype, int threads);
 };
 

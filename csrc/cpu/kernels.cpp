@@ -4,6 +4,7 @@
 #include "../cells/lstm.h"
 #include "backward.h"
 #include "forward.h"
+#include "gates.h"
 
 namespace rnn::cpu::RNN_ISA {
 namespace {
@@ -38,6 +39,18 @@ void backward(const Backward& call, CellName cell, Dtype dtype, int threads) {
     });
 }
 
+void forward_gates(const GatesForward& call, CellName cell, Dtype dtype, int threads) {
+    with_cell(cell, [&]<Cell C>() {
+        with_storage(dtype, [&]<class S>() { gates_forward<C, S>(call, threads); });
+    });
+}
+
+void backward_gates(const GatesBackward& call, CellName cell, Dtype dtype, int threads) {
+    with_cell(cell, [&]<Cell C>() {
+        with_storage(dtype, [&]<class S>() { gates_backward<C, S>(call, threads); });
+    });
+}
+
 Plan plan(const Sequence& seq, CellName cell, Dtype dtype, int threads) {
     Plan chosen{};
     with_cell(cell, [&]<Cell C>() {
@@ -55,6 +68,7 @@ Plan plan(const Sequence& seq, CellName cell, Dtype dtype, int threads) {
 #define RNN_TEXT_OF(x) #x
 
 extern const Kernels kernels;
-const Kernels kernels{RNN_TEXT(RNN_ISA), RNN_VECTOR_BYTES, forward, backward, plan};
+const Kernels kernels{RNN_TEXT(RNN_ISA), RNN_VECTOR_BYTES, forward, backward,
+                      forward_gates, backward_gates, plan};
 
 }  // namespace rnn::cpu::RNN_ISA

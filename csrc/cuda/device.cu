@@ -4,14 +4,10 @@
 #include "../cells/gru.h"
 #include "../cells/lstm.h"
 #include "device.h"
+#include "launch.h"
 
 namespace rnn::cuda {
 namespace {
-
-void check(cudaError_t error, const char* what) {
-    if (error != cudaSuccess)
-        throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
-}
 
 // One step of one unit of a cell, from gates that are all x.
 template <Cell C>
@@ -22,13 +18,17 @@ __global__ void one_unit(float x, float* h) {
 }
 
 template <Cell C>
-bool agrees_with_host() {
+bool agrees_with_host(int device) {
     const float x = 0.25f;
     float *on_device, got = NAN;
     if (cudaMalloc(&on_device, sizeof(float)) != cudaSuccess) return false;
-    one_unit<C><<<1, 1>>>(x, on_device);
-    const bool ran = cudaGetLastError() == cudaSuccess &&
-                     cudaMemcpy(&got, on_device, sizeof(float), cudaMemcpyDefault) == cudaSuccess;
+    bool ran = true;
+    try {
+        launch({device, nullptr}, 1, 1, [] { return "one_unit"; }, one_unit<C>, x, on_device);
+        check(cudaMemcpy(&got, on_device, sizeof(float), cudaMemcpyDefault), "cudaMemcpy");
+    } catch (const std::runtime_error&) {  // no code for this GPU, most likely
+        ran = false;
+    }
     cudaFree(on_device);
 
     float gx[C::gates], gh[C::gates], saved[C::saved], c = x;
@@ -39,11 +39,8 @@ bool agrees_with_host() {
 Device describe(int index) {
     cudaDeviceProp p;
     check(cudaGetDeviceProperties(&p, index), "cudaGetDeviceProperties");
-    int previous = 0;
-    check(cudaGetDevice(&previous), "cudaGetDevice");
-    check(cudaSetDevice(index), "cudaSetDevice");
-    const bool runs = agrees_with_host<Lstm>() && agrees_with_host<Gru>();
-    check(cudaSetDevice(previous), "cudaSetDevice");
+    const OnDevice guard(index);
+    const bool runs = agrees_with_host<Lstm>(index) && agrees_with_host<Gru>(index);
     return {p.name,
             10 * p.major + p.minor,
             p.multiProcessorCount,

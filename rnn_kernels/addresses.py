@@ -1,0 +1,32 @@
+"""Tensors as kernels see them: contiguous memory, and where it starts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+DTYPES = {
+    torch.float32: "float32",
+    torch.float64: "float64",
+    torch.bfloat16: "bfloat16",
+    torch.float16: "float16",
+}
+
+
+def addresses(*tensors: Tensor | None) -> list[int]:
+    """0 for None; RuntimeError for a tensor without memory, such as a wrapper's."""
+    return [0 if t is None else t.data_ptr() or _nowhere(t) for t in tensors]
+
+
+def _nowhere(t: Tensor) -> int:
+    if t.numel():
+        raise RuntimeError(f"kernels need tensors with memory, got {type(t)}")
+    return 0
+
+
+def contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
+    """As the kernels read them: in order, and with no sign left to be flipped."""
+    return [
+        t if t is None or t.is_contiguous() and not t.is_neg() else t.resolve_neg().contiguous()
+        for t in tensors
+    ]

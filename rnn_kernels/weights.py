@@ -1,0 +1,63 @@
+"""The parameters of a layer, and how both directions are put together for one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Weights(NamedTuple):
+    """Parameters of one layer in one direction, shaped as torch.nn.LSTM's and GRU's.
+
+    ``w_ih`` (G·H, I), ``w_hh`` (G·H, P), ``b_ih`` and ``b_hh`` (G·H) or None, ``w_hr`` (P, H) or
+    None. ``I`` of later layers is D·P.
+    """
+
+    w_ih: Tensor
+    w_hh: Tensor
+    b_ih: Tensor | None = None
+    b_hh: Tensor | None = None
+    w_hr: Tensor | None = None
+
+
+def _biases(cell: str, weights: Weights) -> tuple[Tensor | None, Tensor | None]:
+    """Biases of the input product and of the recurrent product.
+
+    The LSTM only ever adds the two, so both biases join the recurrent one, where adding them is
+    free and so is their gradient. The GRU scales its candidate's recurrent half, bias included,
+    and keeps them apart.
+    """
+    if cell == "gru" or weights.b_ih is None or weights.b_hh is None:
+        return weights.b_ih, weights.b_hh
+    return None, weights.b_ih + weights.b_hh
+
+
+def joined(cell: str, weights: Sequence[Weights]) -> tuple[Tensor | None, ...]:
+    """w_ih (D·G·H, I), its bias (D·G·H), w_hh (D, G·H, P), its bias (D, G·H), w_hr (D, P, H).
+
+    Views where D is 1.
+    """
+    biases = [_biases(cell, w) for w in weights]
+    if len(weights) == 1:
+        (w,), ((b_ih, b_hh),) = weights, biases
+        return (
+            w.w_ih,
+            b_ih,
+            w.w_hh.unsqueeze(0),
+            None if b_hh is None else b_hh.unsqueeze(0),
+            None if w.w_hr is None else w.w_hr.unsqueeze(0),
+        )
+
+    def both(tensors: Sequence[Tensor | None], join: Callable) -> Tensor | None:
+        return None if tensors[0] is None else join(tuple(tensors))
+
+    return (
+        torch.cat([w.w_ih for w in weights]),
+        both([b_ih for b_ih, _ in biases], torch.cat),
+        torch.stack([w.w_hh for w in weights]),
+        both([b_hh for _, b_hh in biases], torch.stack),
+        both([w.w_hr for w in weights], torch.stack),
+    )

@@ -1,0 +1,196 @@
+"""The gate kernels: one step of all rows and units, both directions.
+
+Arguments are those of rnn_kernels.gates, shapes included; pointers are None where they do not
+apply. A tile is BB rows × BH units. It has at least as many elements as its threads move in one
+16-byte access each, so that no element has two owners: states are replaced in place.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _gate(base, row, j, mask, H, k: tl.constexpr, G: tl.constexpr, A: tl.constexpr):
+    """Gate k of (…, G, H) at rows (BB, 1) and units (1, BH)."""
+    return tl.load(base + (row * G + k) * H + j, mask=mask, other=0.0).to(A)
+
+
+@triton.jit
+def _put(base, offset, value, mask):
+    tl.store(base + offset, value.to(base.dtype.element_ty), mask=mask)
+
+
+# Numbers that change from call to call or step to step make no kernels of their own.
+_FORWARD = ["B", *(f"{name}{d}" for d in (0, 1) for name in ("first", "rows", "leave", "cut_out"))]
+_BACKWARD = [
+    "B",
+    *(
+        f"{name}{d}"
+        for d in (0, 1)
+        for name in ("first", "rows", "before", "arrive", "leave", "cut_in", "cuts_in", "cut_out")
+    ),
+]
+
+
+@triton.jit(do_not_specialize=_FORWARD)
+def gates_forward(
+    gx, gh, b_hh, h, c0, c, h_n, c_n, y, c_all, saved, resets,
+    B, H,
+    first0, rows0, leave0, cut_out0,
+    first1, rows1, leave1, cut_out1,
+    CELL: tl.constexpr, G: tl.constexpr, K: tl.constexpr, D: tl.constexpr, HAS_C: tl.constexpr,
+    MIXES: tl.constexpr, A: tl.constexpr, BB: tl.constexpr, BH: tl.constexpr,
+):  # fmt: skip
+    d = tl.program_id(2).to(tl.int64)
+    b = tl.program_id(0).to(tl.int64) * BB + tl.arange(0, BB)[:, None]
+    j = tl.program_id(1) * BH + tl.arange(0, BH)[None, :]
+    first = tl.where(d == 0, first0, first1)
+    mask = (b < tl.where(d == 0, rows0, rows1)) & (j < H)
+    row = (first + b) * D + d  # of (N, D)
+    state = d * B + b  # of (D, B)
+
+    # Both halves of the gates, and the states before.
+    x0 = _gate(gx, row, j, mask, H, 0, G, A)
+    x1 = _gate(gx, row, j, mask, H, 1, G, A)
+    x2 = _gate(gx, row, j, mask, H, 2, G, A)
+    x3 = _gate(gx, row, j, mask, H, 3, G, A) if G == 4 else x2
+    r0 = _gate(gh, state, j, mask, H, 0, G, A)
+    r1 = _gate(gh, state, j, mask, H, 1, G, A)
+    r2 = _gate(gh, state, j, mask, H, 2, G, A)
+    r3 = _gate(gh, state, j, mask, H, 3, G, A) if G == 4 else r2
+    if b_hh is not None:
+        units = j < H
+        r0 += _gate(b_hh, d, j, units, H, 0, G, A)
+        r1 += _gate(b_hh, d, j, units, H, 1, G, A)
+        r2 += _gate(b_hh, d, j, units, H, 2, G, A)
+        if G == 4:
+            r3 += _gate(b_hh, d, j, units, H, 3, G, A)
+    h_before = _gate(h, state, j, mask, H, 0, 1, A) if MIXES else x0
+    c_before = x0
+    if HAS_C:
+        if c0 is not None:
+            c_before = _gate(c0, state, j, mask, H, 0, 1, A)
+        else:
+            c_before = _gate(c, state, j, mask, H, 0, 1, A)
+
+    h_new, c_new, s0, s1, s2, s3 = CELL(x0, x1, x2, x3, r0, r1, r2, r3, h_before, c_before)
+
+    # What is kept of this step.
+    _put(y, row * H + j, h_new, mask)
+    if saved is not None:
+        _put(saved, (row * K) * H + j, s0, mask)
+        _put(saved, (row * K + 1) * H + j, s1, mask)
+        _put(saved, (row * K + 2) * H + j, s2, mask)
+        _put(saved, (row * K + 3) * H + j, s3, mask)
+    if c_all is not None:
+        _put(c_all, row * H + j, c_new, mask)
+
+    # What goes on to the next step.
+    if resets is not None:
+        leaves = b < tl.where(d == 0, leave0, leave1)
+        flags = resets + tl.where(d == 0, cut_out0, cut_out1) + b
+        cut = tl.load(flags, mask=leaves, other=0) != 0
+        h_new = tl.where(cut, 0.0, h_new)
+        c_new = tl.where(cut, 0.0, c_new)
+    if h_n is not None:
+        _put(h_n, state * H + j, h_new, mask)
+    if c is not None:
+        _put(c, state * H + j, c_new, mask)
+    if c_n is not None:
+        _put(c_n, state * H + j, c_new, mask)
+
+
+@triton.jit(do_not_specialize=_BACKWARD)
+def gates_backward(
+    saved, c_all, h0, c0, y, dy, dc_all, dh_n, dc_n, dh, direct, dc,
+    dgx, dgh, dgh_last, h_before, dh0, dc0, resets,
+    B, H,
+    first0, rows0, before0, arrive0, leave0, cut_in0, cuts_in0, cut_out0,
+    first1, rows1, before1, arrive1, leave1, cut_in1, cuts_in1, cut_out1,
+    CELL: tl.constexpr, G: tl.constexpr, K: tl.constexpr, D: tl.constexpr, HAS_C: tl.constexpr,
+    MIXES: tl.constexpr, A: tl.constexpr, BB: tl.constexpr, BH: tl.constexpr,
+):  # fmt: skip
+    d = tl.program_id(2).to(tl.int64)
+    b = tl.program_id(0).to(tl.int64) * BB + tl.arange(0, BB)[:, None]
+    j = tl.program_id(1) * BH + tl.arange(0, BH)[None, :]
+    first = tl.where(d == 0, first0, first1)
+    before = tl.where(d == 0, before0, before1)
+    mask = (b < tl.where(d == 0, rows0, rows1)) & (j < H)
+    arrives = b < tl.where(d == 0, arrive0, arrive1)
+    leaves = b < tl.where(d == 0, leave0, leave1)
+    row = (first + b) * D + d  # of (N, D)
+    row_before = (before + b) * D + d
+    state = d * B + b  # of (D, B)
+    goes_on, comes = mask & leaves, mask
+    if resets is not None:
+        flags = resets + tl.where(d == 0, cut_out0, cut_out1) + b
+        goes_on = goes_on & (tl.load(flags, mask=leaves, other=0) == 0)
+        flags = resets + tl.where(d == 0, cut_in0, cut_in1) + b
+        apply = b < tl.where(d == 0, cuts_in0, cuts_in1)
+        comes = comes & (tl.load(flags, mask=apply, other=0) == 0)
+    ends, starts = mask & (leaves == 0), comes & (arrives == 0)
+
+    # What the forward left.
+    s0 = _gate(saved, row, j, mask, H, 0, K, A)
+    s1 = _gate(saved, row, j, mask, H, 1, K, A)
+    s2 = _gate(saved, row, j, mask, H, 2, K, A)
+    s3 = _gate(saved, row, j, mask, H, 3, K, A)
+    none = tl.zeros([BB, BH], A)
+    h, c, c_before = none, none, none
+    if MIXES or h_before is not None:
+        h = _gate(h0, state, j, starts, H, 0, 1, A)
+        if y is not None:
+            h += _gate(y, row_before, j, comes & arrives, H, 0, 1, A)
+    if HAS_C:
+        c = _gate(c_all, row, j, mask, H, 0, 1, A)
+        c_before = _gate(c0, state, j, starts, H, 0, 1, A)
+        c_before += _gate(c_all, row_before, j, comes & arrives, H, 0, 1, A)
+
+    # Gradients of the new states: from the step they left for, or from their end.
+    dh_new, dc_new = none, none
+    if dh is not None:
+        dh_new += _gate(dh, state, j, goes_on, H, 0, 1, A)
+    if MIXES and direct is not None:
+        dh_new += _gate(direct, state, j, goes_on, H, 0, 1, A)
+    if dh_n is not None:
+        dh_new += _gate(dh_n, state, j, ends, H, 0, 1, A)
+    if dy is not None:
+        dh_new += _gate(dy, row, j, mask, H, 0, 1, A)
+    if HAS_C:
+        if dc is not None:
+            dc_new += _gate(dc, state, j, goes_on, H, 0, 1, A)
+        if dc_n is not None:
+            dc_new += _gate(dc_n, state, j, ends, H, 0, 1, A)
+        if dc_all is not None:
+            dc_new += _gate(dc_all, row, j, mask, H, 0, 1, A)
+
+    passed, dc_before, g0, g1, g2, g3, last = CELL(s0, s1, s2, s3, h, c_before, c, dh_new, dc_new)
+
+    # For the products after the loop, and for the one of this step.
+    _put(dgx, (row * G) * H + j, g0, mask)
+    _put(dgx, (row * G + 1) * H + j, g1, mask)
+    _put(dgx, (row * G + 2) * H + j, g2, mask)
+    if G == 4:
+        _put(dgx, (row * G + 3) * H + j, g3, mask)
+    if dgh_last is not None:
+        _put(dgh_last, row * H + j, last, mask)
+    if dgh is not None:
+        _put(dgh, (state * G) * H + j, g0, mask)
+        _put(dgh, (state * G + 1) * H + j, g1, mask)
+        if G == 4:
+            _put(dgh, (state * G + 2) * H + j, g2, mask)
+        _put(dgh, (state * G + G - 1) * H + j, last, mask)
+    if h_before is not None:
+        _put(h_before, row * H + j, h, mask)
+
+    # For the step that the states came from.
+    if MIXES:
+        if dh0 is not None:
+            _put(dh0, state * H + j, passed, mask)
+        else:
+            _put(direct, state * H + j, passed, mask)
+    if HAS_C:
+        if dc0 is not None:
+            _put(dc0, state * H + j, dc_before, mask)
+        else:
+            _put(dc, state * H + j, dc_before, mask)
