@@ -1,4 +1,5 @@
-"""Benchmarks of rnn_kernels on shapes that real projects use: `python -m benchmarks.run --help`.
+"""Benchmarks of rnn_kernels: `python -m benchmarks.run --help` on shapes that real projects use,
+`python -m benchmarks.sweep --help` over sizes.
 
 A new preset is one line in presets.json; a new provider is one class and one line in providers.py.
 """

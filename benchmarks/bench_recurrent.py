@@ -3,38 +3,37 @@
 from functools import lru_cache
 
 import pytest
+import torch
 
+from benchmarks.device import default_device
 from benchmarks.gate import Gate
-from benchmarks.presets import PRESETS, Preset, cpu_set
-from benchmarks.providers import PROVIDERS
+from benchmarks.presets import Preset, device_set
+from benchmarks.providers import PROVIDERS, usual
 from benchmarks.timing import QUICK
 from benchmarks.workload import make_workload
 
 
 @lru_cache(maxsize=1)  # cases come preset by preset, and a reference can be large
-def gate_of(preset: Preset) -> Gate:
-    return Gate(make_workload(preset), preset.passes)
+def gate_of(preset: Preset, device: str) -> Gate:
+    return Gate(make_workload(preset, device), preset.passes_on(device))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     quick = metafunc.config.getoption("--quick", default=False)
-    fitting, _ = cpu_set(PRESETS.values())
+    device = metafunc.config.getoption("--device", default=default_device())
     cases = [
-        pytest.param(
-            preset.quick() if quick else preset,
-            pass_name,
-            provider,
-            id=f"{preset.name}-{pass_name}-{provider}",
-        )
-        for preset in fitting
-        for pass_name in preset.passes
-        for provider in PROVIDERS
+        pytest.param(device, preset, pass_name, name, id=f"{preset.name}-{pass_name}-{name}")
+        for preset in (one.quick() if quick else one for one in device_set(device)[0])
+        for pass_name in preset.passes_on(device)
+        for name in usual(device)
     ]
-    metafunc.parametrize(("preset", "pass_name", "provider"), cases)
+    metafunc.parametrize(("device", "preset", "pass_name", "provider"), cases)
 
 
-def test_recurrent(request, benchmark, preset: Preset, pass_name: str, provider: str) -> None:
-    gate = gate_of(preset)
+def test_recurrent(
+    request, benchmark, device: str, preset: Preset, pass_name: str, provider: str
+) -> None:
+    gate = gate_of(preset, device)
     verdict = gate.check(PROVIDERS[provider], pass_name)
     if verdict.status == "missing":
         pytest.skip(verdict.reason)
@@ -42,8 +41,14 @@ def test_recurrent(request, benchmark, preset: Preset, pass_name: str, provider:
     candidate = PROVIDERS[provider].build(gate.work, pass_name, preset.dropout)
     benchmark.group = f"{preset.name} {pass_name}"
     benchmark.extra_info["error_ratio"] = verdict.error_ratio
+
+    def finished() -> None:  # pytest-benchmark has the host's clock only
+        candidate.call()
+        torch.cuda.synchronize()
+
+    call = finished if device == "cuda" else candidate.call
     with candidate.context():
         if request.config.getoption("--quick", default=False):
-            benchmark.pedantic(candidate.call, rounds=QUICK.min_rounds, warmup_rounds=1)
+            benchmark.pedantic(call, rounds=QUICK[device].min_rounds, warmup_rounds=1)
         else:
-            benchmark(candidate.call)
+            benchmark(call)

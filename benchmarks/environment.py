@@ -30,10 +30,11 @@ class Environment:
     utc: str
 
 
-def environment() -> Environment:
+def environment(device: str = "cpu") -> Environment:
+    on_gpu = device == "cuda"
     return Environment(
-        device=cpu_name(),
-        driver="",
+        device=torch.cuda.get_device_name() if on_gpu else cpu_name(),
+        driver=driver() if on_gpu else "",
         torch=torch.__version__,
         cudnn=str(torch.backends.cudnn.version() or ""),
         cuda=torch.version.cuda or "",
@@ -63,14 +64,23 @@ def version_of(package: str) -> str:
         return ""
 
 
+def driver() -> str:
+    """Every GPU of a machine runs on the same one."""
+    return first_line_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+
+
 def commit(root: Path = ROOT) -> str:
-    """Empty outside a git checkout and before the first commit."""
-    command = ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
+    """Empty outside a git checkout, before the first commit, and in a folder that git distrusts."""
+    return first_line_of("git", "-C", str(root), "rev-parse", "--short=12", "HEAD")
+
+
+def first_line_of(*command: str) -> str:
+    """Of what the command prints; empty if it fails or there is no such program."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
+    except OSError:
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return done.stdout.partition("\n")[0].strip() if done.returncode == 0 else ""
 
 
 def sources_hash(root: Path = ROOT) -> str:

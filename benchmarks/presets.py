@@ -8,6 +8,11 @@ from pathlib import Path
 import torch
 
 GATES = {"LSTM": 4, "GRU": 3}
+PASSES = ("fwd", "fwd_bwd", "graph_fwd")
+
+# Up to this many steps the host's work for one call is a good part of its time. A CUDA graph takes
+# that part away, which tells how the kernels themselves compare.
+GRAPH_T = 128
 
 # One call of 150 GFLOP takes about a second on two fast cores and ten on two slow ones; a gate in
 # float64 and five rounds of each provider must stay bearable.
@@ -50,6 +55,14 @@ class Preset:
         """A network in training is also evaluated; one that only infers has no backward."""
         return ("fwd", "fwd_bwd") if self.mode == "train" else ("fwd",)
 
+    def passes_on(self, device: str) -> tuple[str, ...]:
+        """On a GPU also the forward replayed from a CUDA graph, unless the host is hidden anyway.
+
+        Packed lengths are the host's business, and a graph would hold them fast.
+        """
+        graph = device == "cuda" and self.T <= GRAPH_T and not self.packed
+        return (*self.passes, "graph_fwd") if graph else self.passes
+
     def gflop(self, pass_name: str) -> float:
         """Matrix work of one call, in 1e9 operations; packed lengths count as full."""
         inputs = self.I + (self.L - 1) * self.D * self.H
@@ -80,10 +93,10 @@ def load(path: Path) -> dict[str, Preset]:
 PRESETS = load(Path(__file__).with_name("presets.json"))
 
 
-def cpu_set(
-    presets: Iterable[Preset] = PRESETS.values(),
+def device_set(
+    device: str, presets: Iterable[Preset] = PRESETS.values()
 ) -> tuple[list[Preset], list[tuple[Preset, str]]]:
-    """The presets a CPU runs in a sensible time, and the others, each with the reason."""
-    judged = [(preset, preset.too_big_for_cpu()) for preset in presets]
+    """The presets a device runs in a sensible time, and the others, each with the reason."""
+    judged = [(preset, preset.too_big_for_cpu() if device == "cpu" else None) for preset in presets]
     fitting = [preset for preset, reason in judged if reason is None]
     return fitting, [(preset, reason) for preset, reason in judged if reason is not None]

@@ -4,39 +4,31 @@ A new provider is one class here and one line in PROVIDERS.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from benchmarks.presets import Preset
+from benchmarks.candidate import Candidate, Result
+from benchmarks.graph import captured
 from benchmarks.workload import Workload
 
-# What a call returns: see Workload.result_names. None stands for a gradient that did not arrive.
-Result = tuple[Tensor | None, ...]
 Layer = Callable[..., tuple[Tensor | PackedSequence, Tensor | tuple[Tensor, Tensor]]]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One provider on one workload and pass. The context is entered outside the timed part."""
-
-    call: Callable[[], Result]
-    context: Callable[[], AbstractContextManager]
 
 
 class Provider(ABC):
     name: str
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    on_request: tuple[str, ...] = ()  # of those, where a run that names no provider leaves it out
 
-    def missing(self, preset: Preset, pass_name: str) -> str | None:
+    def missing(self, work: Workload, pass_name: str) -> str | None:
         """The reason why this provider cannot run here, or None."""
         return None
 
-    def backend_used(self, preset: Preset) -> str:
+    def backend_used(self, work: Workload) -> str:
         """What runs, where the provider chooses; only asked when it is not missing."""
         return self.name
 
@@ -55,6 +47,11 @@ class ModuleProvider(Provider):
     def context(self) -> AbstractContextManager:
         return nullcontext()
 
+    @contextmanager
+    def inside(self, grad: bool) -> Iterator[None]:
+        with self.context(), torch.set_grad_enabled(grad):
+            yield
+
     def layer(self, module: nn.Module, work: Workload) -> Layer:
         """`(x, hx) -> (y, state)`, with the workload's resets if it has any."""
         return module
@@ -67,24 +64,18 @@ class ModuleProvider(Provider):
             preset.L,
             dropout=dropout,
             bidirectional=preset.D == 2,
-            dtype=work.states[0].dtype,
+            device=work.device,
+            dtype=work.dtype,
         )
         module.load_state_dict(work.weights)
         module.train(pass_name == "fwd_bwd")
         layer = self.layer(module, work)
-        if pass_name == "fwd":
-            call = _forward(layer, work)
-        else:
+        if pass_name == "fwd_bwd":
             parameters = tuple(module.get_parameter(name) for name in work.weights)
             call = _forward_backward(layer, work, parameters)
-
-        def context() -> AbstractContextManager:
-            stack = ExitStack()
-            stack.enter_context(self.context())
-            stack.enter_context(torch.set_grad_enabled(pass_name == "fwd_bwd"))
-            return stack
-
-        return Candidate(call, context)
+            return Candidate(call, lambda: self.inside(grad=True))
+        forward = Candidate(_forward(layer, work), lambda: self.inside(grad=False))
+        return captured(forward) if pass_name == "graph_fwd" else forward
 
 
 def _forward(layer: Layer, work: Workload) -> Callable[[], Result]:
@@ -122,7 +113,7 @@ class TorchNN(ModuleProvider):
     def layer(self, module: nn.Module, work: Workload) -> Layer:
         if work.resets is None:
             return module
-        keep = (~work.resets).to(work.states[0].dtype)[:, None, :, None]  # (T, 1, B, 1)
+        keep = (~work.resets).to(work.dtype)[:, None, :, None]  # (T, 1, B, 1)
 
         def step_by_step(x: Tensor, hx: Tensor | tuple[Tensor, Tensor]):
             outputs = []
@@ -138,8 +129,10 @@ class TorchNN(ModuleProvider):
 class RnnKernels(ModuleProvider):
     """Ours, on one backend or on the one that `auto` chooses."""
 
-    def __init__(self, backend: str) -> None:
-        self.name = backend
+    def __init__(
+        self, backend: str, devices: tuple[str, ...] = ("cpu", "cuda"), on_request: tuple = ()
+    ) -> None:
+        self.name, self.devices, self.on_request = backend, devices, on_request
 
     def namespace(self) -> ModuleType:
         import rnn_kernels
@@ -149,17 +142,18 @@ class RnnKernels(ModuleProvider):
     def context(self) -> AbstractContextManager:
         return self.namespace().backend(self.name)
 
-    def missing(self, preset: Preset, pass_name: str) -> str | None:
+    def missing(self, work: Workload, pass_name: str) -> str | None:
         try:
-            self.backend_used(preset)
+            self.backend_used(work)
         except (ImportError, RuntimeError) as refusal:
             return str(refusal)
         return None
 
-    def backend_used(self, preset: Preset) -> str:
+    def backend_used(self, work: Workload) -> str:
         with self.context():
-            backends = self.namespace().backends
-            return backends.choose(preset.cell.lower(), preset.torch_dtype, "cpu", projected=False)
+            choose = self.namespace().backends.choose
+            cell = work.preset.cell.lower()
+            return choose(cell, work.dtype, work.device.type, projected=False)
 
     def layer(self, module: nn.Module, work: Workload) -> Layer:
         if work.resets is None:
@@ -170,5 +164,22 @@ class RnnKernels(ModuleProvider):
 BASELINE = TorchNN()
 PROVIDERS: dict[str, Provider] = {
     provider.name: provider
-    for provider in (BASELINE, RnnKernels("auto"), RnnKernels("cpu"), RnnKernels("reference"))
+    for provider in (
+        BASELINE,
+        RnnKernels("auto"),
+        RnnKernels("cpu", devices=("cpu",)),
+        RnnKernels("cuda", devices=("cuda",)),
+        RnnKernels("triton", devices=("cuda",)),
+        RnnKernels("reference", on_request=("cuda",)),  # a launch per operation: minutes, no news
+    )
 }
+
+
+def offered(device: str) -> list[str]:
+    """The providers that can be asked for on a device."""
+    return [name for name, provider in PROVIDERS.items() if device in provider.devices]
+
+
+def usual(device: str) -> list[str]:
+    """The providers of a run that names none."""
+    return [name for name in offered(device) if device not in PROVIDERS[name].on_request]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.environment import ROOT, Environment, sources_hash
 from benchmarks.gate import Verdict
@@ -15,6 +16,7 @@ from benchmarks.presets import Preset
 from benchmarks.timing import Stats
 
 RESULTS = ROOT / "benchmarks" / "results"
+Line = TypeVar("Line")  # a dataclass: Row, or another with columns of its own
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,6 @@ class Row:
     utc: str
 
 
-COLUMNS = tuple(field.name.rstrip("_") for field in fields(Row))
 PARSE = {
     str: str,
     int: int,
@@ -64,6 +65,10 @@ PARSE = {
 }
 
 
+def columns_of(kind: type) -> tuple[str, ...]:
+    return tuple(field.name.rstrip("_") for field in fields(kind))
+
+
 def make_row(
     preset: Preset,
     provider: str,
@@ -71,9 +76,11 @@ def make_row(
     pass_name: str,
     verdict: Verdict,
     stats: Stats | None,
+    peak_mb: float | None,
     where: Environment,
 ) -> Row:
-    shape = {name: getattr(preset, name) for name in COLUMNS[1 : COLUMNS.index("provider")]}
+    columns = columns_of(Row)
+    shape = {name: getattr(preset, name) for name in columns[1 : columns.index("provider")]}
     return Row(
         preset=preset.name,
         **shape,
@@ -84,29 +91,33 @@ def make_row(
         p20_us=stats and round(stats.p20_us, 2),
         p80_us=stats and round(stats.p80_us, 2),
         us_per_step=stats and round(stats.median_us / preset.T, 3),
-        peak_mb=None,
+        peak_mb=None if peak_mb is None else round(peak_mb, 2),
         error_ratio=None if verdict.error_ratio is None else round(verdict.error_ratio, 3),
         status=verdict.status,
         **asdict(where),
     )
 
 
-def official_path(device: str) -> Path:
-    return RESULTS / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.csv"
+def official_path(device: str, folder: str = "") -> Path:
+    """The device's own file, of runs or of what the folder is for."""
+    return RESULTS / folder / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.csv"
 
 
 def is_official(path: Path) -> bool:
     return path.resolve().is_relative_to(RESULTS)
 
 
-def write(rows: Sequence[Row], path: Path, whole: bool) -> None:
-    """Replaces the file. An official one takes a whole run only: no --quick, no selection."""
+def write(rows: Sequence[Line], path: Path, whole: bool) -> None:
+    """Replaces the file by one row or more of one kind.
+
+    An official one takes a whole run only: no --quick, no selection.
+    """
     if is_official(path) and not whole:
         raise ValueError(f"{path} takes whole runs only, neither --quick nor a selection")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer.writerow(columns_of(type(rows[0])))
         writer.writerows([_text(value) for value in asdict(row).values()] for row in rows)
 
 
@@ -116,14 +127,14 @@ def _text(value: str | float | None) -> str:
     return "" if value is None else str(value)
 
 
-def read(path: Path) -> list[Row]:
+def read(path: Path, kind: type[Line] = Row) -> list[Line]:
     with path.open(newline="") as file:
         header, *lines = csv.reader(file)
-    if tuple(header) != COLUMNS:
-        raise ValueError(f"{path}: the columns are not those of Row")
-    parsers = [PARSE[field.type] for field in fields(Row)]
+    if tuple(header) != columns_of(kind):
+        raise ValueError(f"{path}: the columns are not those of {kind.__name__}")
+    parsers = [PARSE[field.type] for field in fields(kind)]
     return [
-        Row(*(parse(text) for parse, text in zip(parsers, line, strict=True))) for line in lines
+        kind(*(parse(text) for parse, text in zip(parsers, line, strict=True))) for line in lines
     ]
 
 

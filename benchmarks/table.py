@@ -43,7 +43,7 @@ def table(rows: Sequence[Row], busy: Collection[tuple[str, str]] = ()) -> str:
         lines.append([*case, base, *cells])
 
     if not others:
-        return _aligned(lines)
+        return aligned(lines)
     cases = [(row.preset, row.pass_) for row in rows if row.provider == BASELINE.name]
     quiet = [case for case in cases if case not in busy]
     found = [[by_name[name][case] for case in quiet if case in by_name[name]] for name in others]
@@ -52,7 +52,7 @@ def table(rows: Sequence[Row], busy: Collection[tuple[str, str]] = ()) -> str:
     losses = (f"{sum(value < 1 for value in values)}/{len(values)}" for values in found)
     lines.append(["slower", "", "", *losses])
     lines.append(["counted", "", "", *(f"{len(values)}/{len(cases)}" for values in found)])
-    return _aligned(lines)
+    return aligned(lines)
 
 
 def _cell(ratio: float | None, row: Row, base: Row, busy: bool) -> str:
@@ -71,7 +71,7 @@ def _mean(values: list[float]) -> str:
     return _times(statistics.geometric_mean(values)) if values else "-"
 
 
-def _aligned(lines: list[list[str]]) -> str:
+def aligned(lines: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.providers import Candidate
+from benchmarks.candidate import Candidate
 
-# (call, number) -> seconds that `number` calls took. CUDA events are another such function.
+# (call, number) -> seconds that `number` calls took.
 Timer = Callable[[Callable[[], object], int], float]
 
 # A turn's timed calls last at least this long, so that the clock costs nothing that shows.
 TURN_S = 5e-3
-
 
 # Preemptions per second and thread from which a measurement is called busy. Measured: 17 on an idle
 # machine, 90 to 130 beside one or more programs that want the same cores.
@@ -31,8 +30,15 @@ class Effort:
     patience_s: float  # for min_rounds and a quiet machine; then two rounds must do
 
 
-FULL = Effort(budget_s=4.0, min_rounds=5, patience_s=30.0)
-QUICK = Effort(budget_s=0.3, min_rounds=3, patience_s=1.0)
+# By device. A GPU of one's own is steady: half a second a case tells as much.
+FULL = {
+    "cpu": Effort(budget_s=4.0, min_rounds=5, patience_s=30.0),
+    "cuda": Effort(budget_s=0.5, min_rounds=5, patience_s=2.0),
+}
+QUICK = {
+    "cpu": Effort(budget_s=0.3, min_rounds=3, patience_s=1.0),
+    "cuda": Effort(budget_s=0.1, min_rounds=3, patience_s=0.3),
+}
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,27 @@ def cpu_seconds(call: Callable[[], object], number: int) -> float:
     for _ in range(number):
         call()
     return time.perf_counter() - start
+
+
+def cuda_seconds(call: Callable[[], object], number: int) -> float:
+    """By the device's own clock, from an empty queue: a host that is too slow shows."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    for _ in range(number):
+        call()
+    end.record()
+    end.synchronize()
+    return 1e-3 * start.elapsed_time(end)
+
+
+def host_seconds(call: Callable[[], object], number: int) -> float:
+    """Until the host has issued the calls; the GPU may be at them for longer."""
+    torch.cuda.synchronize()
+    return cpu_seconds(call, number)
+
+
+TIMERS: dict[str, Timer] = {"cpu": cpu_seconds, "cuda": cuda_seconds}
 
 
 def measure(
@@ -114,6 +141,15 @@ def measure_in_quiet(
         rate = watch.rate()
         if rate <= BUSY or time.perf_counter() - start > effort.patience_s:
             return stats, rate
+
+
+def measure_on(
+    device: str, candidates: Mapping[str, Candidate], effort: Effort
+) -> tuple[dict[str, Stats], float]:
+    """Statistics and preemption rate; a GPU is measured once, and has none."""
+    if device == "cuda":
+        return measure(candidates, effort, cuda_seconds), 0.0
+    return measure_in_quiet(candidates, effort)
 
 
 def summary(microseconds: list[float]) -> Stats:

@@ -21,29 +21,43 @@ class Workload:
     output_grads: tuple[Tensor, ...]  # dy (T, B, D·H) or (N, D·H); dh_n and dc_n like `states`
 
     @property
+    def dtype(self) -> torch.dtype:
+        return self.states[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.states[0].device
+
+    @property
     def output_names(self) -> tuple[str, ...]:
         return ("y", "h_n", "c_n")[: 1 + len(self.states)]
 
     def result_names(self, pass_name: str) -> tuple[str, ...]:
         """What a provider's call returns, in this order."""
-        if pass_name == "fwd":
+        if pass_name != "fwd_bwd":
             return self.output_names
         inputs = ("x", "h_0", "c_0")[: 1 + len(self.states)]
         return (*self.output_names, *(f"grad {name}" for name in (*inputs, *self.weights)))
 
-    def to(self, dtype: torch.dtype) -> "Workload":
-        """The same values in another dtype: the float64 reference sees the rounded inputs."""
+    def to(self, dtype: torch.dtype | None = None, device: str | None = None) -> "Workload":
+        """The same values elsewhere or in another dtype, where the float64 reference sees the
+        rounded inputs. Batch sizes stay on the CPU, as torch wants them."""
+        target = {"dtype": dtype, "device": device}
         return replace(
             self,
-            weights={name: weight.to(dtype) for name, weight in self.weights.items()},
-            x=self.x.to(dtype),
-            states=tuple(state.to(dtype) for state in self.states),
-            output_grads=tuple(grad.to(dtype) for grad in self.output_grads),
+            weights={name: weight.to(**target) for name, weight in self.weights.items()},
+            x=self.x.to(**target),
+            states=tuple(state.to(**target) for state in self.states),
+            resets=None if self.resets is None else self.resets.to(device=device),
+            output_grads=tuple(grad.to(**target) for grad in self.output_grads),
         )
 
 
-def make_workload(preset: Preset, seed: int = 0) -> Workload:
-    """Weights as torch.nn initialises them, h0 in (-1, 1) as a layer leaves it, the rest normal."""
+def make_workload(preset: Preset, device: str = "cpu", seed: int = 0) -> Workload:
+    """Weights as torch.nn initialises them, h0 in (-1, 1) as a layer leaves it, the rest normal.
+
+    Drawn on the CPU, so that a seed gives the same numbers on every device.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -72,4 +86,4 @@ def make_workload(preset: Preset, seed: int = 0) -> Workload:
         resets = torch.rand(preset.T, preset.B, generator=generator) < preset.resets
     output_grads = (normal(*rows, preset.D * preset.H), *(normal(*s.shape) for s in states))
     work = Workload(preset, weights, x, tuple(states), resets, output_grads)
-    return work.to(preset.torch_dtype)
+    return work.to(preset.torch_dtype, device)

@@ -1,13 +1,18 @@
 """Small presets, rows and a provider to break, for the tests of the benchmarks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+import pytest
+import torch
+
 from benchmarks import results
+from benchmarks.candidate import Candidate, Result
 from benchmarks.environment import environment
 from benchmarks.gate import Verdict
 from benchmarks.presets import Preset
-from benchmarks.providers import Candidate, Result, TorchNN
+from benchmarks.providers import TorchNN
 from benchmarks.timing import Stats
 from benchmarks.workload import Workload
 
@@ -25,7 +30,20 @@ SMALL = {
     "packed": replace(LSTM, packed=True),
     "dropout": replace(LSTM, dropout=0.5),
 }
-WHERE = environment()
+WHERE = environment("cpu")
+GPU = (
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+)
+
+
+@contextmanager
+def tf32_restored() -> Iterator[None]:
+    """A run sets it for the whole process; other tests want it as it was."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    yield
+    matmul.allow_tf32 = before
 
 
 class Broken(TorchNN):
@@ -44,5 +62,5 @@ class Broken(TorchNN):
 def row(provider: str, median_us: float | None, preset: Preset = LSTM, **changes) -> results.Row:
     stats = median_us and Stats(median_us, median_us, median_us, 9)
     verdict = Verdict("ok", 0.5) if stats else Verdict("wrong", float("inf"))
-    made = results.make_row(preset, provider, provider, "fwd", verdict, stats, WHERE)
+    made = results.make_row(preset, provider, provider, "fwd", verdict, stats, None, WHERE)
     return replace(made, **changes)

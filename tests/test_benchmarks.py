@@ -11,10 +11,11 @@ import torch
 from benchmark_cases import GRU, LSTM, SMALL, Broken, row
 
 from benchmarks import results, timing
+from benchmarks.candidate import Candidate, Result
 from benchmarks.environment import ROOT, sources_hash
 from benchmarks.gate import LIMIT, Gate
-from benchmarks.presets import CPU_LIMIT_GFLOP, PRESETS, Preset, cpu_set, load
-from benchmarks.providers import BASELINE, Candidate, Result
+from benchmarks.presets import CPU_LIMIT_GFLOP, PRESETS, Preset, device_set, load
+from benchmarks.providers import BASELINE
 from benchmarks.timing import BUSY, TURN_S, Effort, Stats, measure, summary
 from benchmarks.workload import make_workload
 
@@ -42,12 +43,13 @@ def test_flops_of_a_bidirectional_stack() -> None:
 
 
 def test_flops_pick_the_cpu_set() -> None:
-    fitting, left_out = cpu_set(PRESETS.values())
+    fitting, left_out = device_set("cpu")
     assert all(preset.gflop(preset.passes[-1]) <= CPU_LIMIT_GFLOP for preset in fitting)
     names = {preset.name for preset, _ in left_out}
     assert names == {"isaac-train", "bandit-gru", "bonito-sup", "char-lm", "flashrnn-figure"}
     assert all("GFLOP" in reason for _, reason in left_out)
     assert len(fitting) + len(left_out) == len(PRESETS)
+    assert device_set("cuda") == (list(PRESETS.values()), [])
 
 
 def test_a_workload_is_the_same_every_time_and_leaves_the_global_seed_alone() -> None:

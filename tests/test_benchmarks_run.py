@@ -7,12 +7,17 @@ from dataclasses import replace
 import pytest
 from benchmark_cases import LSTM, Broken, row
 
-from benchmarks import results
+from benchmarks import results, run
 from benchmarks.environment import ROOT
-from benchmarks.presets import Preset, cpu_set
-from benchmarks.providers import BASELINE, PROVIDERS, Provider
-from benchmarks.run import main
+from benchmarks.presets import device_set
+from benchmarks.providers import BASELINE, PROVIDERS, Provider, usual
 from benchmarks.table import ratios, table
+from benchmarks.workload import Workload, make_workload
+
+
+def main(options: list[str]) -> int:
+    """On the CPU, unless the options say otherwise."""
+    return run.main(["--device", "cpu", *options])
 
 
 def words(text: str) -> dict[str, list[str]]:
@@ -49,13 +54,15 @@ def test_a_quick_run_times_every_provider_and_prints_the_table(tmp_path, capsys)
     assert main(["--quick", "--preset", "deepar", "--output", str(path)]) == 0
     rows = results.read(path)
     assert [(one.provider, one.pass_) for one in rows] == [
-        (provider, pass_name) for pass_name in ("fwd", "fwd_bwd") for provider in PROVIDERS
+        (provider, pass_name) for pass_name in ("fwd", "fwd_bwd") for provider in usual("cpu")
     ]
     assert all(one.status in ("ok", "missing") and one.T == 16 for one in rows)
     assert all((one.median_us is not None) == (one.status == "ok") for one in rows)
     assert [one.status for one in rows if one.provider == BASELINE.name] == ["ok", "ok"]
     out = capsys.readouterr().out
-    assert all(word in out for word in ("deepar", "fwd_bwd", "geometric mean", "worst", *PROVIDERS))
+    assert all(
+        word in out for word in ("deepar", "fwd_bwd", "geometric mean", "worst", *usual("cpu"))
+    )
 
 
 def test_a_wrong_provider_gets_no_time_and_fails_the_run(tmp_path, monkeypatch, capsys) -> None:
@@ -71,7 +78,7 @@ def test_a_wrong_provider_gets_no_time_and_fails_the_run(tmp_path, monkeypatch, 
 
 
 def test_a_missing_provider_is_reported_with_the_reason(monkeypatch, capsys) -> None:
-    def missing(self: Provider, preset: Preset, pass_name: str) -> str:
+    def missing(self: Provider, work: Workload, pass_name: str) -> str:
         return "needs two moons"
 
     monkeypatch.setattr(type(PROVIDERS["reference"]), "missing", missing)
@@ -81,7 +88,7 @@ def test_a_missing_provider_is_reported_with_the_reason(monkeypatch, capsys) -> 
 
 def test_without_the_package_its_providers_are_missing(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "rnn_kernels", None)
-    assert "rnn_kernels" in PROVIDERS["auto"].missing(LSTM, "fwd")
+    assert "rnn_kernels" in PROVIDERS["auto"].missing(make_workload(LSTM), "fwd")
 
 
 @pytest.mark.parametrize(
@@ -91,6 +98,9 @@ def test_without_the_package_its_providers_are_missing(monkeypatch) -> None:
         ["--preset", "nobody"],
         ["--provider", "nobody"],
         ["--pass", "bwd"],
+        ["--pass", "graph_fwd"],
+        ["--device", "tpu"],
+        ["--provider", "triton"],
         ["--preset", "silero-vad", "--pass", "fwd_bwd"],
         ["--output", "/no/such/folder/rows.csv"],
         ["--quick", "--output", str(results.RESULTS / "cpu.csv")],
@@ -110,11 +120,12 @@ def test_a_run_of_everything_names_the_presets_it_leaves_out(monkeypatch, capsys
     monkeypatch.setattr("benchmarks.run.run_preset", lambda *_: None)
     main(["--quick"])
     out = capsys.readouterr().out
-    assert all(f"{preset.name}, " in out for preset, _ in cpu_set()[1])
+    assert all(f"{preset.name}, " in out for preset, _ in device_set("cpu")[1])
 
 
 def test_pytest_collects_the_benchmarks() -> None:
     command = [sys.executable, "-m", "pytest", "benchmarks", "--quick", "-k", "silero-vad", "-v"]
+    command += ["--device", "cpu"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "test_recurrent[silero-vad-fwd-torch.nn] PASSED" in done.stdout

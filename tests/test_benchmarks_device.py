@@ -1,0 +1,129 @@
+"""The benchmarks on one device or another: what can be told of it without a GPU."""
+
+import subprocess
+from dataclasses import replace
+
+import pytest
+import torch
+from benchmark_cases import LSTM, SMALL, tf32_restored
+
+from benchmarks import device, run, sweep
+from benchmarks.environment import commit, driver, environment
+from benchmarks.gate import Gate
+from benchmarks.presets import PRESETS
+from benchmarks.providers import BASELINE, PROVIDERS, offered, usual
+from benchmarks.run import jobs_of, parse
+from benchmarks.timing import FULL, QUICK, TIMERS
+from benchmarks.workload import make_workload
+
+
+@pytest.mark.parametrize("found, expected", [(True, "cuda"), (False, "cpu")])
+def test_the_default_device_is_the_gpu_if_there_is_one(monkeypatch, found, expected) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: found)
+    assert parse([]).device == device.default_device() == expected
+    assert parse(["--device", "cpu"]).device == "cpu"
+
+
+@pytest.mark.parametrize("module", [run, sweep], ids=["run", "sweep"])
+def test_a_gpu_that_is_not_there_costs_one_line_and_exit_code_2(module, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as stopped:
+        module.main(["--device", "cuda", "--quick"])
+    assert stopped.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == "" and len(said.err.splitlines()) == 1
+    assert "finds no CUDA device" in said.err and "--device cpu" in said.err
+
+
+def test_on_a_gpu_products_may_use_tf32_if_cudnn_may() -> None:
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    with tf32_restored():
+        matmul.allow_tf32 = not cudnn.allow_tf32
+        device.set_up("cpu")
+        assert matmul.allow_tf32 != cudnn.allow_tf32
+        device.set_up("cuda")
+        assert matmul.allow_tf32 == cudnn.allow_tf32
+
+
+def test_each_device_has_its_providers() -> None:
+    assert usual("cpu") == offered("cpu") == ["torch.nn", "auto", "cpu", "reference"]
+    assert usual("cuda") == ["torch.nn", "auto", "cuda", "triton"]
+    assert offered("cuda") == [*usual("cuda"), "reference"]
+    assert set(FULL) == set(QUICK) == set(TIMERS) == set(device.DEVICES)
+
+
+def test_a_backend_is_chosen_for_the_workload_s_device_and_dtype(monkeypatch) -> None:
+    import rnn_kernels
+
+    asked = []
+    monkeypatch.setattr(
+        rnn_kernels.backends, "choose", lambda *call, projected: asked.append(call) or "some"
+    )
+    work = make_workload(replace(SMALL["gru"], dtype="bfloat16"), "meta")
+    assert PROVIDERS["auto"].backend_used(work) == "some"
+    assert asked == [("gru", torch.bfloat16, "meta")]
+
+
+@pytest.mark.parametrize("preset", [SMALL["packed"], SMALL["resets"]], ids=["packed", "resets"])
+def test_a_workload_moves_as_a_whole_but_for_its_batch_sizes(preset) -> None:
+    here, there = make_workload(preset), make_workload(preset, "meta")
+    assert there.device.type == "meta" and there.dtype == torch.float32
+    tensors = [*there.weights.values(), *there.states, *there.output_grads, there.x.data]
+    if preset.packed:
+        assert torch.equal(there.x.batch_sizes, here.x.batch_sizes)
+        tensors += [there.x.sorted_indices, there.x.unsorted_indices]
+    else:
+        tensors.append(there.resets)
+        assert there.resets.dtype == torch.bool
+    assert all(tensor.device.type == "meta" for tensor in tensors)
+    assert (
+        here.to(torch.float64).dtype == torch.float64 and here.to(device="meta").dtype == here.dtype
+    )
+
+
+def test_short_presets_have_a_graph_pass_on_a_gpu() -> None:
+    assert LSTM.passes_on("cpu") == ("fwd", "fwd_bwd")
+    assert LSTM.passes_on("cuda") == ("fwd", "fwd_bwd", "graph_fwd")
+    assert SMALL["infer"].passes_on("cuda") == ("fwd", "graph_fwd")
+    assert SMALL["packed"].passes_on("cuda") == ("fwd", "fwd_bwd")
+    assert replace(LSTM, T=129).passes_on("cuda") == ("fwd", "fwd_bwd")
+
+
+def test_a_gpu_runs_all_presets_and_their_graphs_last(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    jobs = jobs_of(parse(["--device", "cuda"]))
+    passes = [name for _, names in jobs for name in names]
+    assert passes == sorted(passes, key=lambda name: name == "graph_fwd")
+    done = {preset.name: set() for preset, _ in jobs}
+    for preset, names in jobs:
+        done[preset.name].update(names)
+    assert done == {name: set(preset.passes_on("cuda")) for name, preset in PRESETS.items()}
+
+
+@pytest.mark.parametrize("passes", [("fwd", "fwd_bwd", "graph_fwd"), ("graph_fwd",)])
+def test_the_gate_holds_a_graph_to_the_plain_forward(passes: tuple[str, ...]) -> None:
+    work = make_workload(LSTM)
+    gate = Gate(work, passes)
+    y, h_n, c_n = BASELINE.build(work, "fwd").call()
+    assert gate.compare((y, h_n, c_n), "graph_fwd").status == "ok"
+    assert gate.compare((y * 1.001, h_n, c_n), "graph_fwd").status == "wrong"
+
+
+def test_without_its_programs_the_environment_is_just_less_full(monkeypatch, tmp_path) -> None:
+    assert environment("cpu").driver == ""
+    assert commit(tmp_path) == ""  # git refuses: no repository
+
+    def absent(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(subprocess, "run", absent)
+    assert commit() == driver() == ""
+
+
+def test_the_driver_is_the_first_line_of_nvidia_smi(monkeypatch) -> None:
+    def fake(command, **_):
+        assert command[0] == "nvidia-smi"
+        return subprocess.CompletedProcess(command, 0, stdout="580.1\n580.1\n")
+
+    monkeypatch.setattr(subprocess, "run", fake)
+    assert driver() == "580.1"
