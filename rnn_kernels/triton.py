@@ -23,7 +23,6 @@ try:
     import triton.language as tl
     from triton.runtime.interpreter import InterpretedFunction
 
-    from .triton_kernels import cells
     from .triton_kernels import gates as gate_kernels
 
     _INTERPRETED = isinstance(gate_kernels.gates_forward, InterpretedFunction)
@@ -32,8 +31,7 @@ try:
 except ImportError as error:
     _missing, _INTERPRETED = str(error), False
 
-# Elements of a tile: 16 bytes of the smallest dtype for each thread of two warps.
-TILE, WARPS = 512, 2
+TILE = 512  # elements
 
 
 def unavailable() -> str | None:
@@ -64,11 +62,11 @@ def blocks(H: int) -> tuple[int, int]:
     return TILE // BH, BH
 
 
-def constants(cell: str, D: int, H: int, dtype: torch.dtype, backward: bool) -> dict[str, Any]:
-    """What a kernel is compiled for, besides types and alignment of its arguments."""
+def constants(cell: str, D: int, H: int, dtype: torch.dtype) -> dict[str, Any]:
+    """What a kernel is compiled for, and how, besides types and alignment of its arguments."""
     kind, (BB, BH) = CELLS[cell], blocks(H)
     return {
-        "CELL": getattr(cells, f"{cell}_backward" if backward else cell),
+        "CELL": cell,
         "G": kind.gates,
         "K": kind.saved,
         "D": D,
@@ -77,6 +75,9 @@ def constants(cell: str, D: int, H: int, dtype: torch.dtype, backward: bool) -> 
         "A": _COMPUTE[compute_dtype(dtype)],
         "BB": BB,
         "BH": BH,
+        # Each thread then owns 16 bytes of the smaller dtype. Twice as many elements spill float64.
+        "num_warps": 2 if dtype.itemsize == 2 else 4,
+        "enable_fp_fusion": True,
     }
 
 
@@ -102,14 +103,14 @@ def _grid(call: GatesForward | GatesBackward, step: list[list[int]]) -> tuple[in
 def _launch(kernel: Any, like: Tensor, grid: tuple[int, ...], *args: Any, **constants: Any) -> None:
     if grid[0]:
         with _on(like.device):
-            kernel[grid](*args, **constants, num_warps=WARPS, enable_fp_fusion=True)
+            kernel[grid](*args, **constants)
 
 
 def gates_forward(call: GatesForward) -> Step:
     """See :class:`rnn_kernels.gates.Kernels`."""
     cell, (B, H, D), _, resets, gx, gh, b_hh, h, c0, c, h_n, c_n, *kept = call
     table = _table(call)
-    fixed = constants(cell, D, H, gx.dtype, backward=False)
+    fixed = constants(cell, D, H, gx.dtype)
 
     def step(k: int) -> None:
         states = (h, c0, c) if k == 0 else (h_n, None, c)
@@ -126,7 +127,7 @@ def gates_backward(call: GatesBackward) -> Step:
     """See :class:`rnn_kernels.gates.Kernels`."""
     cell, (B, H, D), _, resets, *arrays = call
     table = _table(call)
-    fixed = constants(cell, D, H, call.dgx.dtype, backward=True)
+    fixed = constants(cell, D, H, call.dgx.dtype)
 
     def step(k: int) -> None:
         numbers = [n for of in table[k] for n in of]

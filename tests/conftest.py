@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Threads that wait sleep instead of spinning, so that tests keep their pace on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# cuBLAS as reproducible as torch.use_deterministic_algorithms wants it.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-import pytest  # noqa: E402
 import torch  # noqa: E402
 
+if torch.cuda.is_available():
+    # As exact as ours, which follow torch.backends.cuda.matmul.
+    torch.backends.cudnn.allow_tf32 = False
+else:
+    # Triton kernels are interpreted. Their decorators decide at import.
+    os.environ["TRITON_INTERPRET"] = "1"
+
+import emulated  # noqa: E402
+import pytest  # noqa: E402
+
 import rnn_kernels  # noqa: E402
+from rnn_kernels.backends import BACKENDS  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +42,40 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(params=["cpu", "reference"])
+# Backends with kernels of their own. "emulated" is the CUDA backend on the CPU; it stands in for
+# "cuda" where there is no GPU.
+KERNELS = ["cpu", "emulated", "triton", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+@contextmanager
+def running(name: str) -> Iterator[str]:
+    """On that backend; new tensors lie on its device. Skips the test where it cannot run."""
+    if name == "emulated" and name not in BACKENDS:
+        BACKENDS[name] = emulated.backend()
+    why = BACKENDS[name].unavailable()
+    if why:
+        pytest.skip(f"{name}: {why}")
+    on_gpu = name in ("cuda", "triton") and torch.cuda.is_available()
+    with rnn_kernels.backend(name), torch.device("cuda" if on_gpu else "cpu"):
+        yield name
+
+
+@pytest.fixture(params=[*KERNELS, "reference"])
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each backend that runs on this machine."""
-    with rnn_kernels.backend(request.param):
-        yield request.param
+    with running(request.param) as name:
+        yield name
+
+
+@pytest.fixture(params=KERNELS)
+def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each of them with kernels of its own."""
+    with running(request.param) as name:
+        yield name
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip("needs a CUDA device"))

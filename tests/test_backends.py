@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 import rnn_kernels as rk
-from rnn_kernels import backends, cpu, reference
+from rnn_kernels import backends, cpu, cuda, reference, triton
 
 
 def test_unknown_name() -> None:
@@ -21,15 +23,90 @@ def test_unknown_name() -> None:
         pass
 
 
-@pytest.mark.parametrize("name", ["cuda", "triton"])
-def test_a_backend_that_is_not_there_says_why(name: str) -> None:
-    why = backends.BACKENDS[name].unavailable()
-    assert why
+def test_a_backend_that_is_not_there_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with (
-        pytest.raises(RuntimeError, match=f"backend '{name}' is not available: "),
-        rk.backend(name),
+        pytest.raises(RuntimeError, match="backend 'cuda' is not available: torch finds no CUDA"),
+        rk.backend("cuda"),
     ):
         pass
+
+
+def test_a_gpu_that_the_build_has_no_code_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = {"name": "Old GPU", "capability": 70, "runs": False}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(cuda, "devices", lambda: [old])
+    cuda._kernels_run.cache_clear()
+    why = cuda.unavailable()
+    cuda._kernels_run.cache_clear()
+    assert "do not run on Old GPU (sm_70)" in why
+
+
+NO_GPU = """
+import torch, rnn_kernels as rk
+from rnn_kernels import triton
+torch.cuda.is_available = lambda: False
+print(triton.unavailable())
+print(rk.backends.choose("gru", torch.float32, "cpu", False))
+print(triton.refuses("gru", torch.float32, "cpu", False))
+"""
+NO_TRITON = "import sys; sys.modules['triton'] = None\n" + NO_GPU
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        (NO_GPU, "torch finds no GPU that Triton could use"),
+        (NO_TRITON, 'Triton is not installed .*: pip install "rnn_kernels'),
+    ],
+)
+def test_triton_that_is_off_says_why(script: str, why: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"},
+    )
+    unavailable, chosen, refusal = done.stdout.splitlines()
+    assert re.match(why, unavailable) and chosen == "cpu"
+    assert refusal == "it computes on GPUs, the tensors are on cpu"
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "why"),
+    [
+        ("cuda", (torch.float32, "cpu", False), "it computes on CUDA devices, the tensors are on"),
+        ("cuda", (torch.int8, "cuda", False), "it has no kernels for torch.int8"),
+        ("cuda", (torch.float32, "cuda", True), "it has no kernels for projections"),
+        ("triton", (torch.float32, "mps", False), "it computes on GPUs, the tensors are on mps"),
+        ("triton", (torch.int8, "cuda", False), "it has no kernels for torch.int8"),
+        ("triton", (torch.float32, "cuda", True), "it has no kernels for projections"),
+        ("cpu", (torch.float32, "cuda", False), "it computes on the CPU, the tensors are on cuda"),
+    ],
+)
+def test_refusals(name: str, call: tuple, why: str) -> None:
+    module = backends.BACKENDS[name]
+    assert module.refuses("lstm", *call).startswith(why)
+    assert module.refuses("lstm", torch.float16, "cpu" if name == "cpu" else "cuda", False) is None
+
+
+def test_auto_prefers_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU: CUDA, then Triton, then the reference."""
+    for module in (cuda, triton):
+        monkeypatch.setattr(module, "unavailable", lambda: None)
+    backends._refusal.cache_clear()
+    backends._chosen.cache_clear()
+    try:
+        assert backends.choose("gru", torch.float16, "cuda", False) == "cuda"
+        assert backends.choose("lstm", torch.float16, "cuda", True) == "reference"
+        monkeypatch.setattr(cuda, "unavailable", lambda: "gone")
+        backends._refusal.cache_clear()
+        backends._chosen.cache_clear()
+        assert backends.choose("gru", torch.float16, "cuda", False) == "triton"
+    finally:
+        backends._refusal.cache_clear()
+        backends._chosen.cache_clear()
 
 
 def test_requests_are_honoured(monkeypatch: pytest.MonkeyPatch) -> None:

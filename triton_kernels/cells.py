@@ -1,13 +1,8 @@
 """The cells in Triton: forward and backward of one step, on tiles of rows and units.
 
 A cell has up to four gates and keeps four values for its backward; one with three gates ignores the
-fourth tile of each half. Triton 3.2 passes no tuples to functions, so tiles come one by one.
-
-- forward: input half x and recurrent half r of each gate, h and c before the step
-  → h, c and the saved values
-- backward: the saved values, h and c before the step, c after it, gradients of the new h and c
-  → the share of dh that passes by W_hh, dc before the step, the gradient of each gate, and that of
-  the last gate's recurrent half
+fourth tile of each half. Tiles come one by one and a cell by its name, because Triton 3.2 takes
+neither tuples nor functions as arguments.
 """
 
 import triton
@@ -70,3 +65,30 @@ def gru_backward(r, z, n, a, h, c_before, c, dh, dc):
     dr = dn * a * r * (1.0 - r)
     dz = dh * (h - n) * z * (1.0 - z)
     return dh * z, dc, dr, dz, dn, dn, dn * r
+
+
+@triton.jit
+def forward(CELL: tl.constexpr, x0, x1, x2, x3, r0, r1, r2, r3, h, c):
+    """The new h and c, and the saved values.
+
+    From input half x and recurrent half r of each gate, h and c before the step.
+    """
+    if CELL == "lstm":
+        return lstm(x0, x1, x2, x3, r0, r1, r2, r3, h, c)
+    else:
+        tl.static_assert(CELL == "gru")
+        return gru(x0, x1, x2, x3, r0, r1, r2, r3, h, c)
+
+
+@triton.jit
+def backward(CELL: tl.constexpr, s0, s1, s2, s3, h, c_before, c, dh, dc):
+    """The share of dh that passes by W_hh, dc before the step, the gradient of each gate, and that
+    of the last gate's recurrent half.
+
+    From the saved values, h and c before the step, c after it, gradients of the new h and c.
+    """
+    if CELL == "lstm":
+        return lstm_backward(s0, s1, s2, s3, h, c_before, c, dh, dc)
+    else:
+        tl.static_assert(CELL == "gru")
+        return gru_backward(s0, s1, s2, s3, h, c_before, c, dh, dc)

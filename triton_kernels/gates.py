@@ -8,6 +8,8 @@ apply. A tile is BB rows × BH units. It has at least as many elements as its th
 import triton
 import triton.language as tl
 
+from .cells import backward, forward
+
 
 @triton.jit
 def _gate(base, row, j, mask, H, k: tl.constexpr, G: tl.constexpr, A: tl.constexpr):
@@ -73,7 +75,7 @@ def gates_forward(
         else:
             c_before = _gate(c, state, j, mask, H, 0, 1, A)
 
-    h_new, c_new, s0, s1, s2, s3 = CELL(x0, x1, x2, x3, r0, r1, r2, r3, h_before, c_before)
+    h_new, c_new, s0, s1, s2, s3 = forward(CELL, x0, x1, x2, x3, r0, r1, r2, r3, h_before, c_before)
 
     # What is kept of this step.
     _put(y, row * H + j, h_new, mask)
@@ -164,7 +166,9 @@ def gates_backward(
         if dc_all is not None:
             dc_new += _gate(dc_all, row, j, mask, H, 0, 1, A)
 
-    passed, dc_before, g0, g1, g2, g3, last = CELL(s0, s1, s2, s3, h, c_before, c, dh_new, dc_new)
+    passed, dc_before, g0, g1, g2, g3, last = backward(
+        CELL, s0, s1, s2, s3, h, c_before, c, dh_new, dc_new
+    )
 
     # For the products after the loop, and for the one of this step.
     _put(dgx, (row * G) * H + j, g0, mask)

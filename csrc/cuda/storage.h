@@ -11,6 +11,7 @@
 #include <stdexcept>
 
 #include "../cell.h"
+#include "primitives.h"
 
 namespace rnn::cuda {
 
@@ -72,7 +73,7 @@ __device__ inline Lanes<compute_t<S>, W> load(const S* p) {
         static_assert(W % width == 0);
 #pragma unroll
         for (int k = 0; k < W / width; k++) {
-            const uint4 bits = reinterpret_cast<const uint4*>(p)[k];
+            const uint4 bits = load16(p + k * width);
             S part[width];
             memcpy(part, &bits, sizeof(bits));
 #pragma unroll
@@ -95,7 +96,7 @@ __device__ inline void store(S* p, const Lanes<compute_t<S>, W>& lanes) {
             for (int i = 0; i < width; i++) narrow(lanes[k * width + i], part[i]);
             uint4 bits;
             memcpy(&bits, part, sizeof(bits));
-            reinterpret_cast<uint4*>(p)[k] = bits;
+            store16(p + k * width, bits);
         }
     }
 }

@@ -21,6 +21,8 @@ struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
 
+inline void __stwb(uint4* p, uint4 value) { *p = value; }
+
 inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9, cudaErrorInvalidDevice = 101 };

@@ -1,0 +1,86 @@
+"""The CUDA kernels as nvcc compiles them: no warning, no spill, 16-byte accesses. Needs no GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from rnn_kernels import cuda
+
+ROOT = Path(__file__).parents[1]
+UNITS = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
+NVCC = shutil.which("nvcc")
+needs_nvcc = pytest.mark.skipif(NVCC is None, reason="nvcc is not installed")
+
+
+def cuobjdump() -> str | None:
+    """From the toolkit, or the one that Triton brings along."""
+    triton = importlib.util.find_spec("triton")
+    own = Path(triton.origin).parent / "backends" / "nvidia" / "bin" if triton else Path()
+    return shutil.which("cuobjdump") or shutil.which("cuobjdump", path=str(own))
+
+
+def compiled(unit: Path, architecture: str, folder: Path) -> tuple[Path, str]:
+    """The cubin, and what the compiler reported."""
+    cubin = folder / f"{unit.stem}.{architecture}.cubin"
+    target = f"-gencode=arch=compute_{architecture},code=sm_{architecture}"
+    flags = ["-std=c++20", target, "-Werror=all-warnings", "-Xcompiler=-Wall,-Wextra", "-Xptxas=-v"]
+    done = subprocess.run(
+        [NVCC, *flags, "-cubin", "-o", cubin, unit], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return cubin, done.stderr
+
+
+def accesses(cubin: Path) -> dict[str, Counter[str]]:
+    """Global and local memory instructions of each kernel."""
+    text = subprocess.run(
+        [cuobjdump(), "-sass", cubin], capture_output=True, text=True, check=True
+    ).stdout
+    found: dict[str, Counter[str]] = {}
+    for line in text.splitlines():
+        if match := re.search(r"Function : (\S+)", line):
+            kernel = found.setdefault(match[1], Counter())
+        elif match := re.search(r"\b((?:LDG|STG|LDL|STL)[.A-Z0-9]*)", line):
+            kernel[match[1]] += 1
+    return found
+
+
+@needs_nvcc
+@pytest.mark.parametrize("architecture", ["80", "90a"])
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_compiles_cleanly_and_keeps_to_registers(
+    unit: Path, architecture: str, tmp_path: Path
+) -> None:
+    cubin, report = compiled(unit, architecture, tmp_path)
+    used = re.findall(
+        r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report
+    )
+    assert len(used) >= 2
+    assert set(used) == {("0", "0", "0")}, report
+
+    if cuobjdump() is None:
+        pytest.skip("cuobjdump is not installed: the widths of accesses were not checked")
+    kernels = accesses(cubin)
+    assert len(kernels) == len(used)
+    for name, instructions in kernels.items():
+        assert not any(i.startswith(("LDL", "STL")) for i in instructions), (name, instructions)
+    wide = {n: i for n, i in kernels.items() if re.search(r"gates_\w+Li[248]E", n)}
+    assert len(wide) == (len(used) // 2 if unit.stem.startswith("gates") else 0)
+    for name, instructions in wide.items():
+        # Reset flags are single bytes.
+        narrow = [i for i in instructions if "128" not in i and ".U8" not in i]
+        assert instructions and not narrow, (name, instructions)
+
+
+@needs_nvcc
+def test_the_extension_imports_without_a_driver() -> None:
+    """And says what it was built for."""
+    assert cuda._cuda is not None, "nvcc is there, but the package was built without CUDA"
+    assert re.fullmatch(r"CUDA \d+\.\d+, sm_80 90a", cuda.built())
