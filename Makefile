@@ -2,8 +2,10 @@
 # make test   check style, run all tests
 # make bench  measure against torch.nn (QUICK=1: a minute-long look)
 # make lint   check style only
+# make gpu    on a machine with a GPU: build, test, sanitize and measure there (QUICK=1: in 3 minutes)
 #
-# Each sets up .venv first. Any torch from 2.6 on works: make test TORCH="torch==2.8.0"
+# Each sets up .venv first, but for `make gpu`, which takes the python3 that is there, with torch,
+# pytest and the build tools, and needs no network. Any torch from 2.6 on works: make test TORCH="torch==2.8.0"
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -11,8 +13,9 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 READY := .venv/ready
 CPP := $(wildcard csrc/*.* csrc/*/*.*)
+HEADERS := $(wildcard tests/emulation/*.h)
 
-.PHONY: demo test bench lint
+.PHONY: demo test bench lint gpu
 
 demo: $(READY)
 	$(BIN)/python examples/char_lm.py --compare
@@ -27,7 +30,27 @@ bench: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $(CPP)
+	$(BIN)/clang-format --dry-run --Werror $(CPP) $(HEADERS)
+
+PARALLEL = $(shell $(PYTHON) -c "import xdist" 2>/dev/null && printf -- '-n 8')
+SANITIZE = PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --error-exitcode 1 --tool
+FEW = test_launch or test_gates or test_resets or (test_sizes and 100)
+
+# Every step runs, whatever became of the one before; the sanitizers beside the tests.
+gpu:
+	$(PYTHON) -m pip install --quiet --no-build-isolation --no-deps --no-index --editable .
+	$(PYTHON) -m rnn_kernels info
+	mkdir -p build
+	@failed=; \
+	$(SANITIZE) memcheck $(PYTHON) tests/sanitized.py >build/memcheck.log 2>&1 & memcheck=$$!; \
+	$(SANITIZE) racecheck $(PYTHON) tests/sanitized.py >build/racecheck.log 2>&1 & racecheck=$$!; \
+	$(PYTHON) -m pytest -q -m gpu $(PARALLEL) $(if $(QUICK),-k '$(FEW)') || failed="$$failed tests"; \
+	wait $$memcheck || failed="$$failed memcheck"; \
+	wait $$racecheck || failed="$$failed racecheck"; \
+	tail -n 12 build/memcheck.log build/racecheck.log; \
+	$(PYTHON) -m benchmarks.sweep --device cuda $(if $(QUICK),--quick) || failed="$$failed sweep"; \
+	$(PYTHON) -m benchmarks.run --device cuda $(if $(QUICK),--quick) || failed="$$failed benchmarks"; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 $(READY): pyproject.toml setup.py CMakeLists.txt $(CPP)
 	$(PYTHON) -m venv .venv

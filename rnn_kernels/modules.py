@@ -155,14 +155,15 @@ class _Recurrent(nn.RNNBase):
         if resets is None:
             return None
 
-        def order(packed: Any) -> list | None:
-            indices = getattr(packed, "sorted_indices", None)
-            return None if indices is None else indices.tolist()
+        def same(a: Tensor | None, b: Tensor | None) -> bool:
+            if a is None or b is None or a is b:  # a GPU is not asked what it need not be
+                return a is b
+            return torch.equal(a, b)
 
         if (
             not isinstance(resets, PackedSequence)
-            or not torch.equal(resets.batch_sizes, input.batch_sizes)
-            or order(resets) != order(input)
+            or not same(resets.batch_sizes, input.batch_sizes)
+            or not same(resets.sorted_indices, input.sorted_indices)
         ):
             raise TypeError(
                 "resets should be a PackedSequence of the same lengths as input, in the same order"

@@ -74,8 +74,13 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
         yield name
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("gpu"):
-                item.add_marker(pytest.mark.skip("needs a CUDA device"))
+    """Where there is a GPU, Triton's tests belong to it; elsewhere tests of a GPU are skipped."""
+    there = torch.cuda.is_available()
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if there and "triton" in (parameters.get("backend"), parameters.get("kernels")):
+            item.add_marker(pytest.mark.gpu)
+        if not there and item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip("needs a CUDA device"))

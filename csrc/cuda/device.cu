@@ -39,7 +39,8 @@ bool agrees_with_host(int device) {
 Device describe(int index) {
     cudaDeviceProp p;
     check(cudaGetDeviceProperties(&p, index), "cudaGetDeviceProperties");
-    const OnDevice guard(index);
+    const OnDevice there(index);
+    check(there.error, "cudaSetDevice");
     const bool runs = agrees_with_host<Lstm>(index) && agrees_with_host<Gru>(index);
     return {p.name,
             10 * p.major + p.minor,

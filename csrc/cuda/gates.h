@@ -5,10 +5,11 @@
 // K saved values. S is the storage type, A the type computed in, P that of the product: A or S.
 #pragma once
 
-#include <string>
+#include <cstdint>
 
+#include "../cell.h"
+#include "dtype.h"
 #include "launch.h"
-#include "storage.h"
 
 namespace rnn::cuda {
 

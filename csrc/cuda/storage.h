@@ -4,18 +4,16 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
-#include <cuda_runtime.h>
 
 #include <cstdint>
 #include <cstring>
 #include <stdexcept>
 
 #include "../cell.h"
+#include "dtype.h"
 #include "primitives.h"
 
 namespace rnn::cuda {
-
-enum class Dtype { fp32, fp64, bf16, fp16 };
 
 template <class S>
 struct Compute {

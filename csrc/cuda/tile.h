@@ -2,8 +2,10 @@
 #pragma once
 
 #include <initializer_list>
+#include <string>
 
 #include "gates.h"
+#include "storage.h"
 
 namespace rnn::cuda {
 

@@ -1,5 +1,5 @@
-// The part of the CUDA runtime that csrc/cuda uses, for running its kernels on a CPU: the threads of
-// a launch run one after another, to the end. So far no kernel has a barrier.
+// The part of the CUDA runtime that csrc/cuda uses, for running its kernels on a CPU: the threads
+// of a launch run one after another, to the end. So far no kernel has a barrier.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,11 @@ inline void __stwb(uint4* p, uint4 value) { *p = value; }
 
 inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9, cudaErrorInvalidDevice = 101 };
+enum cudaError_t {
+    cudaSuccess = 0,
+    cudaErrorInvalidConfiguration = 9,
+    cudaErrorInvalidDevice = 101
+};
 enum cudaMemcpyKind { cudaMemcpyDefault = 4 };
 using cudaStream_t = struct CUstream_st*;
 
