@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from functools import cache, partial
+from functools import partial
 
 import torch
 
@@ -32,22 +32,17 @@ def devices() -> list[dict]:
     return [] if _cuda is None else _cuda.devices()
 
 
-@cache
-def _kernels_run() -> str | None:
-    found = devices()
-    if any(device["runs"] for device in found):
-        return None
-    names = ", ".join(f"{d['name']} (sm_{d['capability']})" for d in found)
-    return f"kernels of this build ({built()}) do not run on {names}"
-
-
 def unavailable() -> str | None:
     """Why this backend cannot run on this machine, or None."""
     if _cuda is None:
         return f"the package was built without CUDA ({_missing})"
     if not torch.cuda.is_available():
         return "torch finds no CUDA device"
-    return _kernels_run()
+    device = torch.cuda.current_device()
+    if not _cuda.has_code_for(device):
+        name, (major, minor) = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+        return f"this build ({built()}) has no code for {name} (sm_{major}{minor})"
+    return None
 
 
 def refuses(cell: str, dtype: torch.dtype, device_type: str, projected: bool) -> str | None:

@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
+import emulated
 import pytest
 import torch
 
@@ -33,13 +35,15 @@ def test_a_backend_that_is_not_there_says_why(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_gpu_that_the_build_has_no_code_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    old = {"name": "Old GPU", "capability": 70, "runs": False}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(cuda, "devices", lambda: [old])
-    cuda._kernels_run.cache_clear()
-    why = cuda.unavailable()
-    cuda._kernels_run.cache_clear()
-    assert "do not run on Old GPU (sm_70)" in why
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Old GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 0))
+    monkeypatch.setattr(cuda, "_cuda", emulated.module())
+    assert cuda.unavailable() is None
+    monkeypatch.setattr(cuda, "_cuda", SimpleNamespace(has_code_for=lambda device: False))
+    monkeypatch.setattr(cuda, "built", lambda: "CUDA 13.0, sm_80 90a")
+    assert cuda.unavailable() == "this build (CUDA 13.0, sm_80 90a) has no code for Old GPU (sm_70)"
 
 
 NO_GPU = """

@@ -20,11 +20,11 @@ CASES = [
 ] + [pytest.param("projected", "both", "packed", "reset", id="projected")]
 
 
-def problem(cell: str, directions: str, packing: str, resets: str):
+def problem(cell: str, directions: str, packing: str, resets: str, T: int = T):
     """A function of all differentiable inputs of one layer, and those inputs."""
     D, gates = (2 if directions == "both" else 1), (3 if cell == "gru" else 4)
     projected = cell == "projected"
-    batch_sizes = torch.tensor([2, 2, 1]) if packing == "packed" else None
+    batch_sizes = torch.tensor([2, 2, 1], device="cpu") if packing == "packed" else None
     lead = (5,) if packing == "packed" else (T, B)
     mask = torch.rand(lead) < 0.4 if resets == "reset" else None
 
@@ -75,6 +75,25 @@ def test_first(cell: str, directions: str, packing: str, resets: str) -> None:
 @pytest.mark.parametrize(("cell", "directions", "packing", "resets"), CASES)
 def test_second(cell: str, directions: str, packing: str, resets: str) -> None:
     function, inputs = problem(cell, directions, packing, resets)
+    assert torch.autograd.gradgradcheck(function, inputs)
+
+
+@pytest.mark.parametrize(
+    "kernels", ["emulated", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True
+)
+@pytest.mark.parametrize(("cell", "directions", "packing", "resets"), CASES[:-1])
+def test_on_cuda_kernels(
+    cell: str, directions: str, packing: str, resets: str, kernels: str
+) -> None:
+    function, inputs = problem(cell, directions, packing, resets)
+    assert torch.autograd.gradcheck(function, inputs)
+
+
+@pytest.mark.parametrize("directions", ["one", "both"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_single_step(cell: str, directions: str) -> None:
+    function, inputs = problem(cell, directions, "padded", "reset", T=1)
+    assert torch.autograd.gradcheck(function, inputs)
     assert torch.autograd.gradgradcheck(function, inputs)
 
 

@@ -82,6 +82,23 @@ def test_resets_everywhere_forget_everything(backend: str) -> None:
     assert torch.equal(h[0], y[-1])
 
 
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_a_single_step_cuts_what_comes_from_before(cell: str, backend: str) -> None:
+    """Nothing comes from after, so the other direction keeps its initial state."""
+    theirs = getattr(nn, cell)(I, H, bidirectional=True).double()
+    ours = getattr(rk, cell)(I, H, bidirectional=True).double()
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(1, 3, I, dtype=torch.float64)
+    done = torch.tensor([[True, False, True]])
+    states = [torch.randn(2, 3, H, dtype=torch.float64) for _ in range(2)]
+    cut = [torch.stack((s[0].masked_fill(done[0, :, None], 0), s[1])) for s in states]
+    form = (lambda s: tuple(s)) if cell == "LSTM" else (lambda s: s[0])
+    y, finals = ours(x, form(states), resets=done)
+    expected, expected_finals = theirs(x, form(cut))
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(finals, expected_finals)
+
+
 def test_layouts_of_resets() -> None:
     x, done = torch.randn(T, 3, I), torch.rand(T, 3) < 0.3
     layer = rk.LSTM(I, H)

@@ -50,8 +50,10 @@ def test_saturated_gates_pass_no_gradient(cell: str, backend: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_gate_functions(dtype: torch.dtype) -> None:
+def test_gate_functions(dtype: torch.dtype, kernels: str) -> None:
     """sigmoid and tanh, read off a GRU without inputs: every magnitude, both signs, within 4 ulp.
+
+    (Triton's exp is exact to ulps of one only.)
 
     With z = σ(-1000) = 0 the output is tanh(n); with n = tanh(1000) = 1 and h = 0 it is 1 - z.
     """
@@ -62,14 +64,15 @@ def test_gate_functions(dtype: torch.dtype) -> None:
     gates = torch.zeros(1, n, 1, 3, dtype=dtype)
     gates[0, :, 0, 1], gates[0, :, 0, 2] = -1000, x
     w_hh, h0 = torch.zeros(1, 3, 1, dtype=dtype), torch.zeros(1, n, 1, dtype=dtype)
-    arguments = (w_hh, None, None, h0, None, None, None, True, False, "cpu")
+    arguments = (w_hh, None, None, h0, None, None, None, True, False, kernels)
     got = recurrence("gru", gates, *arguments)[0].flatten()
     exact = torch.tanh(x.double())
     eps = torch.finfo(dtype).eps
-    assert ((got.double() - exact).abs() <= 4 * eps * exact.abs()).all()
+    floor = eps if kernels == "triton" else 0.0
+    assert ((got.double() - exact).abs() <= 4 * eps * exact.abs() + floor).all()
 
     gates[0, :, 0, 1], gates[0, :, 0, 2] = x, 1000
     z = recurrence("gru", gates, *arguments)[4].view(n, 4)[:, 1]
     exact = torch.sigmoid(x.double())
-    tiny = torch.finfo(dtype).tiny
-    assert ((z.double() - exact).abs() <= 4 * eps * exact + tiny).all()
+    floor += torch.finfo(dtype).tiny
+    assert ((z.double() - exact).abs() <= 4 * eps * exact + floor).all()

@@ -159,6 +159,7 @@ PYBIND11_MODULE(_cuda, m) {
     m.attr("architectures") = RNN_CUDA_ARCHITECTURES;
     m.def("runtime_version", &runtime_version);
     m.def("driver_version", &driver_version);
+    m.def("has_code_for", &has_code_for);
     m.def("devices", [] {
         py::list all;
         for (const Device& device : devices()) all.append(describe(device));

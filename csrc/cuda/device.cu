@@ -61,6 +61,15 @@ std::vector<Device> devices() {
     return all;
 }
 
+bool has_code_for(int device) {
+    const OnDevice there(device);
+    check(there.error, "cudaSetDevice");
+    cudaFuncAttributes found;
+    const bool has = cudaFuncGetAttributes(&found, one_unit<Lstm>) == cudaSuccess;
+    cudaGetLastError();  // or the next call, anyone's, would report it
+    return has;
+}
+
 int runtime_version() { return CUDART_VERSION; }
 
 int driver_version() {

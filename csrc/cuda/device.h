@@ -20,6 +20,9 @@ struct Device {
 // say (no driver, no device).
 std::vector<Device> devices();
 
+// Whether this build has code for that device. Launches nothing, allocates nothing.
+bool has_code_for(int device);
+
 // Versions as CUDA counts them: 1000 · major + 10 · minor; the driver's is 0 without a driver.
 int runtime_version();
 int driver_version();

@@ -64,6 +64,11 @@ inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
     *p = {"emulated on the CPU", 9, 0, 1, 65536, 0, 232448};
     return cudaSuccess;
 }
+struct cudaFuncAttributes {};
+template <class T>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, T*) {
+    return cudaSuccess;
+}
 template <class T>
 cudaError_t cudaMalloc(T** p, size_t bytes) {
     return *p = static_cast<T*>(std::malloc(bytes)), cudaSuccess;
