@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from . import outputs
 from .addresses import DTYPES, addresses, contiguous
 from .cells import CELLS
-from .reference import compute_dtype
 
 try:
     from . import _core
@@ -49,31 +49,18 @@ def forward(
     cells: bool,
     own_gx: bool = False,
 ) -> tuple[Tensor | None, ...]:
-    """The recurrence; see :data:`rnn_kernels.ops.FORWARD`. None for outputs that do not apply.
-
-    With ``own_gx`` nobody reads gx afterwards: where the saved gates have its very shape and dtype
-    they take its place, element by element, and half of the memory of a training step is gone.
-    """
+    """The recurrence; see :data:`rnn_kernels.ops.FORWARD`. None for outputs that do not apply."""
     kind = CELLS[cell]
     D, B, H = h0.shape
-    leading = gx.shape[:-2]
-    compute = compute_dtype(gx.dtype)
-    y = gx.new_empty(*leading, D * H)
+    inputs = contiguous(batch_sizes, resets, gx, w_hh, b_hh, h0, c0)
+    y, c, saved = outputs.recurrence(kind, inputs[2], H, save, cells, own_gx)
     h_n = torch.empty_like(h0, memory_format=torch.contiguous_format)
     c_n = torch.empty_like(h_n) if kind.has_c else None
-    c = saved = None
-    if kind.has_c and (save or cells):
-        c = gx.new_empty(*leading, D, H, dtype=compute)
-    inputs = contiguous(batch_sizes, resets, gx, w_hh, b_hh, h0, c0)
-    if save and own_gx and kind.saved == kind.gates and gx.dtype == compute:
-        saved = inputs[2].detach().view(*leading, D, kind.saved, H)
-    elif save:
-        saved = gx.new_empty(*leading, D, kind.saved, H, dtype=compute)
     _core.forward(
         cell,
         DTYPES[gx.dtype],
         torch.get_num_threads(),
-        (leading[0] if batch_sizes is None else batch_sizes.shape[0], B, D, H),
+        (gx.shape[0] if batch_sizes is None else batch_sizes.shape[0], B, D, H),
         *addresses(*inputs),
         *addresses(y, h_n, c_n, c, saved),
     )
@@ -124,18 +111,12 @@ def gates(
     cell: str, gx: Tensor, gh: Tensor, state: Tensor, save: bool
 ) -> tuple[Tensor | None, ...]:
     """The gates alone; see :data:`rnn_kernels.gate_ops.FORWARD`."""
-    kind, compute, (R, H) = CELLS[cell], compute_dtype(gx.dtype), state.shape
-    inputs = contiguous(gx, gh, state)
-    h = state.new_empty(R, H)
-    c = state.new_empty(R, H) if kind.has_c else None
-    keep_c = kind.has_c and save and compute != gx.dtype
-    c_all = state.new_empty(R, H, dtype=compute) if keep_c else None
-    saved = state.new_empty(R, kind.saved, H, dtype=compute) if save else None
+    inputs, results = contiguous(gx, gh, state), outputs.gates(cell, state, save)
     _core.gates_forward(
-        cell, DTYPES[gx.dtype], torch.get_num_threads(), R, H,
-        *addresses(*inputs, h, c, c_all, saved),
+        cell, DTYPES[gx.dtype], torch.get_num_threads(), *state.shape,
+        *addresses(*inputs, *results),
     )  # fmt: skip
-    return h, c, c_all, saved
+    return results
 
 
 def gates_grad(
@@ -147,13 +128,9 @@ def gates_grad(
     saved: Tensor,
 ) -> tuple[Tensor | None, ...]:
     """Their backward; see :data:`rnn_kernels.gate_ops.BACKWARD`."""
-    kind, (R, H) = CELLS[cell], state.shape
-    inputs = contiguous(dh, dc, state, c_all, saved)
-    dgx = state.new_empty(R, kind.gates * H)
-    dgh = torch.empty_like(dgx) if kind.splits else None
-    dstate = state.new_empty(R, H)
+    inputs, results = contiguous(dh, dc, state, c_all, saved), outputs.gates_backward(cell, state)
     _core.gates_backward(
-        cell, DTYPES[state.dtype], torch.get_num_threads(), R, H,
-        *addresses(*inputs, dgx, dgh, dstate),
+        cell, DTYPES[state.dtype], torch.get_num_threads(), *state.shape,
+        *addresses(*inputs, *results),
     )  # fmt: skip
-    return dgx, dgh, dstate
+    return results

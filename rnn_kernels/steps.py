@@ -14,6 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from . import outputs
 from .addresses import contiguous
 from .cells import CELLS, Cell
 from .gates import GatesBackward, GatesForward, Kernels
@@ -68,23 +69,12 @@ def forward(
     cells: bool,
     own_gx: bool = False,
 ) -> tuple[Tensor | None, ...]:
-    """The recurrence on the gate kernels of a backend; see :data:`rnn_kernels.ops.FORWARD`.
-
-    With ``own_gx`` nobody reads gx afterwards, and saved gates of its shape and dtype replace it.
-    """
-    kind, compute, leading = CELLS[cell], compute_dtype(gx.dtype), gx.shape[:-2]
+    """The recurrence on the gate kernels of a backend; see :data:`rnn_kernels.ops.FORWARD`."""
+    kind, compute = CELLS[cell], compute_dtype(gx.dtype)
     D, B, H = h0.shape
-    T = leading[0] if batch_sizes is None else batch_sizes.shape[0]
+    T = gx.shape[0] if batch_sizes is None else batch_sizes.shape[0]
     resets, gx, b_hh, h0, c0 = contiguous(resets, gx, b_hh, h0, c0)
-    y = gx.new_empty(*leading, D * H)
-    c_all = saved = None
-    if kind.has_c and (save or cells):
-        c_all = gx.new_empty(*leading, D, H, dtype=compute)
-    if save and own_gx and kind.saved == kind.gates and gx.dtype == compute:
-        saved = gx.detach().view(*leading, D, kind.saved, H)
-    elif save:
-        saved = gx.new_empty(*leading, D, kind.saved, H, dtype=compute)
-
+    y, c_all, saved = outputs.recurrence(kind, gx, H, save, cells, own_gx)
     h, h_n, c, c_n = _states(kind, h0, c0, compute, batch_sizes, resets)
     gh = gx.new_empty(D, B, kind.gates * H, dtype=compute)
     table = steps(T, B, D, batch_sizes)
@@ -242,16 +232,11 @@ def gates(
     kernels: Kernels, cell: str, gx: Tensor, gh: Tensor, state: Tensor, save: bool
 ) -> tuple[Tensor | None, ...]:
     """The gates alone; see :data:`rnn_kernels.gate_ops.FORWARD`."""
-    kind, compute, (R, H) = CELLS[cell], compute_dtype(gx.dtype), state.shape
     gx, gh, state = contiguous(gx, gh, state)
-    h = state.new_empty(R, H)
-    c = state.new_empty(R, H) if kind.has_c else None
-    keep_c = kind.has_c and save and compute != gx.dtype
-    c_all = state.new_empty(R, H, dtype=compute) if keep_c else None
-    saved = state.new_empty(R, kind.saved, H, dtype=compute) if save else None
-    h0, c0 = (None, state) if kind.has_c else (state, None)
+    h, c, c_all, saved = outputs.gates(cell, state, save)
+    h0, c0 = (None, state) if CELLS[cell].has_c else (state, None)
     call = GatesForward(
-        cell, (R, H, 1), None, None, gx, gh, None, h0, c0, None, None, c, h, c_all, saved
+        cell, (*state.shape, 1), None, None, gx, gh, None, h0, c0, None, None, c, h, c_all, saved
     )
     kernels.gates_forward(call)(0)
     return h, c, c_all, saved
@@ -268,14 +253,12 @@ def gates_grad(
     saved: Tensor,
 ) -> tuple[Tensor | None, ...]:
     """Their backward; see :data:`rnn_kernels.gate_ops.BACKWARD`."""
-    kind, (R, H) = CELLS[cell], state.shape
     dh, dc, state, c_all, saved = contiguous(dh, dc, state, c_all, saved)
-    dgx = state.new_empty(R, kind.gates * H)
-    dgh = torch.empty_like(dgx) if kind.splits else None
-    dstate = state.new_empty(R, H)
-    h0, c0, dh0, dc0 = (None, state, None, dstate) if kind.has_c else (state, None, dstate, None)
+    dgx, dgh, dstate = outputs.gates_backward(cell, state)
+    has_c = CELLS[cell].has_c
+    h0, c0, dh0, dc0 = (None, state, None, dstate) if has_c else (state, None, dstate, None)
     call = GatesBackward(
-        cell, (R, H, 1), None, None, saved, c_all, h0, c0, None, None, None, dh, dc,
+        cell, (*state.shape, 1), None, None, saved, c_all, h0, c0, None, None, None, dh, dc,
         None, None, None, dgx, dgh, None, None, dh0, dc0,
     )  # fmt: skip
     kernels.gates_backward(call)(0)
