@@ -69,6 +69,6 @@ Plan plan(const Sequence& seq, CellName cell, Dtype dtype, int threads) {
 
 extern const Kernels kernels;
 const Kernels kernels{RNN_TEXT(RNN_ISA), RNN_VECTOR_BYTES, forward, backward,
-                      forward_gates, backward_gates, plan};
+                      forward_gates,     backward_gates,   plan};
 
 }  // namespace rnn::cpu::RNN_ISA
