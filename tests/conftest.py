@@ -50,14 +50,15 @@ KERNELS = ["cpu", "emulated", "triton", pytest.param("cuda", marks=pytest.mark.g
 @contextmanager
 def running(name: str) -> Iterator[str]:
     """On that backend; new tensors lie on its device. Skips the test where it cannot run."""
-    if name == "emulated" and name not in BACKENDS:
-        BACKENDS[name] = emulated.backend()
-    why = BACKENDS[name].unavailable()
-    if why:
-        pytest.skip(f"{name}: {why}")
-    on_gpu = name in ("cuda", "triton") and torch.cuda.is_available()
-    with rnn_kernels.backend(name), torch.device("cuda" if on_gpu else "cpu"):
-        yield name
+    with pytest.MonkeyPatch.context() as patch:
+        if name == "emulated":
+            patch.setitem(BACKENDS, name, emulated.backend())
+        why = BACKENDS[name].unavailable()
+        if why:
+            pytest.skip(f"{name}: {why}")
+        on_gpu = name in ("cuda", "triton") and torch.cuda.is_available()
+        with rnn_kernels.backend(name), torch.device("cuda" if on_gpu else "cpu"):
+            yield name
 
 
 @pytest.fixture(params=[*KERNELS, "reference"])

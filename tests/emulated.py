@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import subprocess
 import sys
 import sysconfig
@@ -18,6 +19,7 @@ from rnn_kernels import cuda
 ROOT = Path(__file__).parents[1]
 SHIMS = ROOT / "tests" / "emulation"
 BUILDS = ROOT / "build" / "emulated"
+COMPILER = os.environ.get("CXX", "g++")
 FLAGS = ["-std=c++20", "-O1", "-fPIC", "-ffp-contract=fast", "-Wno-attributes"]
 
 
@@ -40,7 +42,7 @@ def _built() -> Path:
         return library
     folder.mkdir(parents=True, exist_ok=True)
     includes = [SHIMS, pybind11.get_include(), sysconfig.get_path("include")]
-    command = ["g++", *FLAGS, *(f"-I{path}" for path in includes), "-c", "-x", "c++"]
+    command = [COMPILER, *FLAGS, *(f"-I{path}" for path in includes), "-c", "-x", "c++"]
     units = [p for p in sources if p.parent.name == "cuda" and p.suffix in (".cu", ".cpp")]
     objects = [folder / f"{unit.name}.o" for unit in units]
     running = [
@@ -48,12 +50,13 @@ def _built() -> Path:
         for unit, out in zip(units, objects, strict=True)
     ]
     if any([process.wait() for process in running]):
-        raise RuntimeError("g++ could not compile csrc/cuda for the CPU, see above")
+        raise RuntimeError(f"{COMPILER} could not compile csrc/cuda for the CPU, see above")
     unfinished = library.with_suffix(".part")
-    subprocess.run(["g++", "-shared", *objects, "-o", unfinished], check=True)
+    subprocess.run([COMPILER, "-shared", *objects, "-o", unfinished], check=True)
     return unfinished.rename(library)
 
 
+@cache
 def backend() -> ModuleType:
     """rnn_kernels.cuda once more, on the emulated kernels and on tensors of the CPU."""
     spec = importlib.util.spec_from_file_location("rnn_kernels.emulated", cuda.__file__)
