@@ -59,7 +59,7 @@ def backend(name: str) -> Iterator[None]:
 @cache
 def _refusal(name: str, *call: object) -> str | None:
     module = BACKENDS[name]
-    return module.unavailable() or module.refuses(*call)
+    return module.refuses(*call) or module.unavailable()
 
 
 @cache

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from . import gate_ops, products
+from . import checks, gate_ops, products
 from .cells import CELLS
 from .weights import Weights
 
@@ -24,7 +24,7 @@ def _gates(cell: str, gx: Tensor, gh: Tensor, state: Tensor) -> tuple[Tensor, Te
             f"{cell}_gates: expected gx and gh of one size (…, {CELLS[cell].gates}·H) and a state "
             f"(…, H), got {list(gx.shape)}, {list(gh.shape)} and {list(state.shape)}"
         )
-    rows = (t.reshape(-1, t.shape[-1]) for t in (gx, gh, state))
+    rows = (t.flatten(0, -2) if t.dim() > 1 else t.unsqueeze(0) for t in (gx, gh, state))
     return tuple(t if t is None else t.view(state.shape) for t in gate_ops.gates(cell, *rows))
 
 
@@ -85,11 +85,13 @@ def single_step(
     h0: Tensor,
     c0: Tensor | None,
     resets: Tensor | None,
+    cells: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """A layer at T = 1, without projection: results of :func:`rnn_kernels.functional.layer`.
 
     Each direction is a cell, so that nothing is stacked, and no loop set up.
     """
+    checks.single_step(cell, input, len(weights), weights[0].w_hh.shape[1], h0, c0, resets)
 
     def state(values: Tensor | None, d: int) -> Tensor | None:
         if values is None or resets is None or d == 1:  # no step before, no boundary to cut
@@ -99,10 +101,10 @@ def single_step(
     done = [_step(cell, input[0], w, state(h0, d), state(c0, d)) for d, w in enumerate(weights)]
     hs, cs = zip(*done, strict=True)
     # The results share no memory: one may be changed in place.
-    y, c = torch.cat(hs, -1), None if c0 is None else torch.cat(cs, -1).unsqueeze(0)
+    y, c = torch.cat(hs, -1).unsqueeze(0), torch.cat(cs, -1).unsqueeze(0) if cells else None
     if len(done) == 1:
-        return y.unsqueeze(0), hs[0].unsqueeze(0), c0 if c0 is None else cs[0].unsqueeze(0), c
-    return y.unsqueeze(0), torch.stack(hs), None if c0 is None else torch.stack(cs), c
+        return y, hs[0].unsqueeze(0), None if c0 is None else cs[0].unsqueeze(0), c
+    return y, torch.stack(hs), None if c0 is None else torch.stack(cs), c
 
 
 def lstm_cell(

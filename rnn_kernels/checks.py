@@ -93,6 +93,30 @@ def recurrence(
     _rows(batch_sizes, resets, gx.shape[:lead], B, gx.device)
 
 
+def single_step(
+    cell: str,
+    input: Tensor,
+    D: int,
+    H: int,
+    h0: Tensor,
+    c0: Tensor | None,
+    resets: Tensor | None,
+) -> None:
+    """Raises RuntimeError if the states and resets of a layer do not fit input (1, B, I).
+
+    The products and the gates see to the rest.
+    """
+    _kind(cell, c0, None)
+    B = input.shape[1]
+    if D not in (1, 2):
+        raise RuntimeError(f"recurrence: expected weights of 1 or 2 directions, got {D}")
+    for name, state in (("h0", h0), ("c0", c0)):
+        if state is not None and state.shape != (D, B, H):
+            raise RuntimeError(f"Expected {name} size {(D, B, H)}, got {list(state.shape)}")
+    if resets is not None:
+        _rows(None, resets, input.shape[:2], B, input.device)
+
+
 def recurrence_backward(
     cell: str,
     dy: Tensor | None,

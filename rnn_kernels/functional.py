@@ -60,7 +60,7 @@ def layer(
             does not support the call.
     """
     if batch_sizes is None and input.shape[0] == 1 and weights[0].w_hr is None:
-        return cell_functions.single_step(cell, input, weights, h0, c0, resets)
+        return cell_functions.single_step(cell, input, weights, h0, c0, resets, cells)
     w_ih, b_ih, w_hh, b_hh, w_hr = joined(cell, weights)
     D, projected = len(weights), w_hr is not None
 

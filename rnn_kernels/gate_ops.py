@@ -57,19 +57,20 @@ def _check(cell: str, gx: Tensor, gh: Tensor, state: Tensor) -> None:
     if cell not in CELLS:
         raise RuntimeError(f"gates: unknown cell {cell!r}, expected one of {sorted(CELLS)}")
     kind = CELLS[cell]
-    if gx.dim() != 2 or gx.shape != gh.shape or gx.shape[1] % kind.gates:
+    if not gx.is_floating_point():
+        raise RuntimeError(f"{cell} gates: expected a floating-point dtype, got {gx.dtype}")
+    if gx.dim() != 2 or gx.shape != gh.shape or not gx.shape[1] or gx.shape[1] % kind.gates:
         raise RuntimeError(
             f"{cell} gates: expected gx and gh of one size (R, {kind.gates}·H), got "
             f"{list(gx.shape)} and {list(gh.shape)}"
         )
-    size = (gx.shape[0], gx.shape[1] // kind.gates)
+    size, name = (gx.shape[0], gx.shape[1] // kind.gates), "c" if kind.has_c else "h"
     if state.shape != size:
-        name = "c" if kind.has_c else "h"
         raise RuntimeError(f"{cell} gates: expected {name} of size {size}, got {list(state.shape)}")
-    for name, t in (("gh", gh), ("state", state)):
+    for which, t in (("gh", gh), (name, state)):
         if t.dtype != gx.dtype or t.device != gx.device:
             raise RuntimeError(
-                f"{cell} gates: expected {name} as {gx.dtype} on {gx.device} like gx, "
+                f"{cell} gates: expected {which} as {gx.dtype} on {gx.device} like gx, "
                 f"got {t.dtype} on {t.device}"
             )
 

@@ -101,7 +101,7 @@ def steps(T: int, B: int, D: int, batch_sizes: Tensor | None) -> Tensor:
     5. first of the reset flags between the step before and this one, 6. rows they apply to
     7. first of the reset flags of the rows that go on
     """
-    counts = torch.full((T,), B) if batch_sizes is None else batch_sizes
+    counts = torch.full((T,), B, device="cpu") if batch_sizes is None else batch_sizes
     none = counts.new_zeros(1)
     first = counts.cumsum(0) - counts
     earlier, later = torch.cat((none, first[:-1])), torch.cat((first[1:], none))

@@ -115,5 +115,6 @@ def test_long_inputs_run_in_pieces(
     monkeypatch.setattr(pieces, "run", lambda *a: calls.append(a[1]) or run(*a))
     with torch.no_grad():
         parts = layer(x, (hx, hx) if cell == "LSTM" else hx, **options)
-    assert len(calls) == 2 and min(calls) > 1
+    # Caches of that kind are a CPU's.
+    assert len(calls) == (2 if x.device.type == "cpu" else 0) and all(n > 1 for n in calls)
     torch.testing.assert_close(parts, whole)

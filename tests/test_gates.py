@@ -9,7 +9,7 @@ from tolerance import assert_as_accurate
 from torch import Tensor
 
 import rnn_kernels as rk
-from rnn_kernels.functional import gru_gates, lstm_gates
+from rnn_kernels.functional import Weights, gru_gates, layer, lstm_gates
 
 FORWARD = torch.ops.rnn_kernels.gates.default
 BACKWARD = torch.ops.rnn_kernels.gates_backward.default
@@ -34,7 +34,9 @@ def plain(cell: str, gx: Tensor, gh: Tensor, state: Tensor) -> tuple[Tensor, ...
 
 def inputs(cell: str, *lead: int, H: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
     sizes = (G[cell] * H, G[cell] * H, H)
-    return [torch.randn(*lead, n, dtype=torch.float64).to(dtype).requires_grad_() for n in sizes]
+    # Drawn on the CPU, so that every device sees the same numbers.
+    drawn = [torch.randn(*lead, n, dtype=torch.float64, device="cpu") for n in sizes]
+    return [t.to(torch.get_default_device(), dtype).requires_grad_() for t in drawn]
 
 
 def results(function, cell: str, values: list[Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
@@ -171,8 +173,10 @@ def test_bad_arguments() -> None:
         (lambda: lstm_gates(gx[:, :19], gh[:, :19], c), r"one size \(R, 4·H\)"),
         (lambda: gru_gates(gx[:, :15], gh[:, :15], c[:3]), r"expected h of size \(4, 5\)"),
         (lambda: lstm_gates(gx, gh.float(), c), "expected gh as torch.float64 on cpu like gx"),
-        (lambda: lstm_gates(gx, gh, c.to("meta")), "expected state as torch.float64 on cpu"),
+        (lambda: lstm_gates(gx, gh, c.to("meta")), "expected c as torch.float64 on cpu"),
         (lambda: lstm_gates(gx[0], gh, c), r"\(…, 4·H\) and a state \(…, H\), got \[20\]"),
+        (lambda: lstm_gates(gx[:, :0], gh[:, :0], c[:, :0]), r"one size \(R, 4·H\)"),
+        (lambda: gru_gates(*(t.long()[:, :15] for t in (gx, gh)), c.long()), "a floating-point"),
         (lambda: FORWARD("rnn", gx, gh, c, False, "cpu"), "unknown cell 'rnn'"),
         (lambda: FORWARD("lstm", gx, gh, c, False, "gpu"), "unknown backend 'gpu'"),
     ]:
@@ -183,12 +187,41 @@ def test_bad_arguments() -> None:
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 def test_results_of_a_single_step_share_no_memory(cell: str, bidirectional: bool) -> None:
-    layer, x = getattr(rk, cell)(3, 4, bidirectional=bidirectional), torch.randn(1, 2, 3)
+    module, x = getattr(rk, cell)(3, 4, bidirectional=bidirectional), torch.randn(1, 2, 3)
     options = {"return_cells": True} if cell == "LSTM" else {}
-    y, state, *cells = layer(x, **options)
+    y, state, *cells = module(x, **options)
     tensors = [y, *(state if cell == "LSTM" else [state]), *(cells[0] if cells else [])]
     before = [t.detach().clone() for t in tensors]
     for k, t in enumerate(tensors):
         t.detach().fill_(7)
         for other, was in zip(tensors[k + 1 :], before[k + 1 :], strict=True):
             assert torch.equal(other, was)
+
+
+@pytest.mark.parametrize(
+    ("cell", "h0", "c0", "resets", "message"),
+    [
+        ("lstm", (1, 2, 4), None, None, "lstm needs c0"),
+        ("gru", (1, 2, 4), (1, 2, 4), None, "gru has no c0"),
+        ("gru", (3, 2, 4), None, None, r"Expected h0 size \(1, 2, 4\), got \[3, 2, 4\]"),
+        ("lstm", (1, 2, 4), (1, 2, 3), None, r"Expected c0 size \(1, 2, 4\), got \[1, 2, 3\]"),
+        ("gru", (1, 2, 4), None, (1, 1), r"Expected resets size \(1, 2\), got \[1, 1\]"),
+        ("gru", (1, 2, 4), None, (3, 2), r"Expected resets size \(1, 2\), got \[3, 2\]"),
+    ],
+)
+def test_a_single_step_checks_its_states(
+    cell: str, h0: tuple, c0: tuple | None, resets: tuple | None, message: str
+) -> None:
+    weights = [Weights(torch.zeros(G[cell] * 4, 3), torch.zeros(G[cell] * 4, 4))]
+    c0 = None if c0 is None else torch.zeros(c0)
+    resets = None if resets is None else torch.zeros(resets, dtype=torch.bool)
+    for T in (1, 2):  # more steps refuse it too
+        x = torch.zeros(T, 2, 3)
+        with pytest.raises(RuntimeError, match=message if T == 1 else None):
+            layer(cell, x, weights, torch.zeros(h0), c0, resets=resets)
+
+
+def test_at_most_two_directions() -> None:
+    weights = [Weights(torch.zeros(12, 3), torch.zeros(12, 4))] * 3
+    with pytest.raises(RuntimeError, match="weights of 1 or 2 directions, got 3"):
+        layer("gru", torch.zeros(1, 2, 3), weights, torch.zeros(3, 2, 4))

@@ -33,6 +33,20 @@ def test_a_refused_launch_names_the_kernel_and_its_sizes(device: int, why: str) 
         backward(0)
 
 
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_the_default_device_is_none_of_our_business(cell: str, kernels: str) -> None:
+    """Tensors say where things are; what we make beside them follows them."""
+    layer = getattr(rk, cell)(I, H, bidirectional=True)
+    x, resets = torch.randn(T, B, I), torch.rand(T, B) < 0.3
+    packed = pack_padded_sequence(x, [7, 5, 5, 2, 1])
+    with torch.device("meta"):
+        for input, options in ((x, {"resets": resets}), (packed, {}), (x[:1], {})):
+            y, _ = layer(input, **options)
+            y = y.data if isinstance(y, PackedSequence) else y
+            y.sum().backward()
+            assert y.isfinite().all()
+
+
 @pytest.fixture(params=["cuda", "triton"])
 def gpu_backend(request: pytest.FixtureRequest) -> Iterator[str]:
     with rk.backend(request.param), torch.device("cuda"):

@@ -2,7 +2,8 @@
 
 Arguments are those of rnn_kernels.gates, shapes included; pointers are None where they do not
 apply. A tile is BB rows × BH units. It has at least as many elements as its threads move in one
-16-byte access each, so that no element has two owners: states are replaced in place.
+16-byte access of the smaller dtype, so that no element has two owners: states are replaced in
+place.
 """
 
 import triton

@@ -65,9 +65,12 @@ bool has_code_for(int device) {
     const OnDevice there(device);
     check(there.error, "cudaSetDevice");
     cudaFuncAttributes found;
-    const bool has = cudaFuncGetAttributes(&found, one_unit<Lstm>) == cudaSuccess;
+    const cudaError_t error = cudaFuncGetAttributes(&found, one_unit<Lstm>);
     cudaGetLastError();  // or the next call, anyone's, would report it
-    return has;
+    if (error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction)
+        return false;
+    check(error, "cudaFuncGetAttributes");
+    return true;
 }
 
 int runtime_version() { return CUDART_VERSION; }

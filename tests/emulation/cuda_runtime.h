@@ -28,7 +28,9 @@ inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 enum cudaError_t {
     cudaSuccess = 0,
     cudaErrorInvalidConfiguration = 9,
-    cudaErrorInvalidDevice = 101
+    cudaErrorInvalidDeviceFunction = 98,
+    cudaErrorInvalidDevice = 101,
+    cudaErrorNoKernelImageForDevice = 209
 };
 enum cudaMemcpyKind { cudaMemcpyDefault = 4 };
 using cudaStream_t = struct CUstream_st*;
@@ -49,6 +51,8 @@ inline const char* cudaGetErrorString(cudaError_t error) {
     switch (error) {
         case cudaSuccess: return "no error";
         case cudaErrorInvalidConfiguration: return "invalid configuration argument";
+        case cudaErrorInvalidDeviceFunction: return "invalid device function";
+        case cudaErrorNoKernelImageForDevice: return "no kernel image is available";
         case cudaErrorInvalidDevice: return "invalid device ordinal";
     }
     return "unrecognized error code";
