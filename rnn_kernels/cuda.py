@@ -38,8 +38,11 @@ def unavailable() -> str | None:
         return f"the package was built without CUDA ({_missing})"
     if not torch.cuda.is_available():
         return "torch finds no CUDA device"
-    device = torch.cuda.current_device()
-    if not _cuda.has_code_for(device):
+    try:
+        has_code = _cuda.has_code_for(torch.cuda.current_device())
+    except RuntimeError as error:  # a driver too old for this build, or none of NVIDIA's
+        return str(error)
+    if not has_code:
         name, (major, minor) = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
         return f"this build ({built()}) has no code for {name} (sm_{major}{minor})"
     return None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cache, partial
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,35 +18,38 @@ from . import steps
 from .addresses import DTYPES
 from .cells import CELLS
 from .gates import GatesBackward, GatesForward, Step
-from .reference import compute_dtype
-
-try:
-    import triton.language as tl
-    from triton.runtime.interpreter import InterpretedFunction
-
-    from .triton_kernels import gates as gate_kernels
-
-    _INTERPRETED = isinstance(gate_kernels.gates_forward, InterpretedFunction)
-    _COMPUTE = {torch.float32: tl.float32, torch.float64: tl.float64}
-    _missing = None
-except ImportError as error:
-    _missing, _INTERPRETED = str(error), False
 
 TILE = 512  # elements
 
 
+@cache
+def _kernels() -> tuple[ModuleType | None, str]:
+    """The module of kernels, or why there is none. Triton takes 0.1 s to import."""
+    try:
+        from .triton_kernels import gates
+    except ImportError as error:
+        return None, str(error)
+    return gates, ""
+
+
+def _interpreted() -> bool:
+    found, _ = _kernels()
+    return found is not None and found.INTERPRETED
+
+
 def unavailable() -> str | None:
     """Why this backend cannot run on this machine, or None."""
-    if _missing:
-        return f'Triton is not installed ({_missing}): pip install "rnn_kernels[triton]"'
-    if not _INTERPRETED and not torch.cuda.is_available():
+    found, missing = _kernels()
+    if found is None:
+        return f'Triton is not installed ({missing}): pip install "rnn_kernels[triton]"'
+    if not found.INTERPRETED and not torch.cuda.is_available():
         return "torch finds no GPU that Triton could use"
     return None
 
 
 def refuses(cell: str, dtype: torch.dtype, device_type: str, projected: bool) -> str | None:
     """Why a call of this kind cannot run on this backend, or None."""
-    if device_type == "cpu" and not _INTERPRETED:
+    if device_type == "cpu" and not _interpreted():
         return "it computes on GPUs, the tensors are on cpu"
     if device_type not in ("cpu", "cuda"):
         return f"it computes on GPUs, the tensors are on {device_type}"
@@ -72,7 +76,7 @@ def constants(cell: str, D: int, H: int, dtype: torch.dtype) -> dict[str, Any]:
         "D": D,
         "HAS_C": kind.has_c,
         "MIXES": kind.mixes,
-        "A": _COMPUTE[compute_dtype(dtype)],
+        "DOUBLE": dtype == torch.float64,
         "BB": BB,
         "BH": BH,
         # Each thread then owns 16 bytes of the smaller dtype. Twice as many elements spill float64.
@@ -100,10 +104,10 @@ def _grid(call: GatesForward | GatesBackward, step: list[list[int]]) -> tuple[in
     return -(-max(of[1] for of in step) // BB), -(-H // BH), D
 
 
-def _launch(kernel: Any, like: Tensor, grid: tuple[int, ...], *args: Any, **constants: Any) -> None:
+def _launch(kernel: str, like: Tensor, grid: tuple[int, ...], *args: Any, **constants: Any) -> None:
     if grid[0]:
         with _on(like.device):
-            kernel[grid](*args, **constants)
+            getattr(_kernels()[0], kernel)[grid](*args, **constants)
 
 
 def gates_forward(call: GatesForward) -> Step:
@@ -116,9 +120,7 @@ def gates_forward(call: GatesForward) -> Step:
         states = (h, c0, c) if k == 0 else (h_n, None, c)
         numbers = [n for of in table[k] for n in (of[0], of[1], of[4], of[7])]
         arrays = (gx, gh, b_hh, *states, h_n, c_n, *kept, resets)
-        _launch(
-            gate_kernels.gates_forward, gx, _grid(call, table[k]), *arrays, B, H, *numbers, **fixed
-        )
+        _launch("gates_forward", gx, _grid(call, table[k]), *arrays, B, H, *numbers, **fixed)
 
     return step
 
@@ -132,9 +134,7 @@ def gates_backward(call: GatesBackward) -> Step:
     def step(k: int) -> None:
         numbers = [n for of in table[k] for n in of]
         grid = _grid(call, table[k])
-        _launch(
-            gate_kernels.gates_backward, call.dgx, grid, *arrays, resets, B, H, *numbers, **fixed
-        )
+        _launch("gates_backward", call.dgx, grid, *arrays, resets, B, H, *numbers, **fixed)
 
     return step
 

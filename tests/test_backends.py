@@ -46,6 +46,16 @@ def test_a_gpu_that_the_build_has_no_code_for_is_named(monkeypatch: pytest.Monke
     assert cuda.unavailable() == "this build (CUDA 13.0, sm_80 90a) has no code for Old GPU (sm_70)"
 
 
+def test_a_driver_that_does_not_answer_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(device: int) -> bool:
+        raise RuntimeError("cudaSetDevice: CUDA driver version is insufficient")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(cuda, "_cuda", SimpleNamespace(has_code_for=refuse))
+    assert cuda.unavailable() == "cudaSetDevice: CUDA driver version is insufficient"
+
+
 NO_GPU = """
 import torch, rnn_kernels as rk
 from rnn_kernels import triton

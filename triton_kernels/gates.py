@@ -8,6 +8,7 @@ place.
 
 import triton
 import triton.language as tl
+from triton.runtime.interpreter import InterpretedFunction
 
 from .cells import backward, forward
 
@@ -42,8 +43,9 @@ def gates_forward(
     first0, rows0, leave0, cut_out0,
     first1, rows1, leave1, cut_out1,
     CELL: tl.constexpr, G: tl.constexpr, K: tl.constexpr, D: tl.constexpr, HAS_C: tl.constexpr,
-    MIXES: tl.constexpr, A: tl.constexpr, BB: tl.constexpr, BH: tl.constexpr,
+    MIXES: tl.constexpr, DOUBLE: tl.constexpr, BB: tl.constexpr, BH: tl.constexpr,
 ):  # fmt: skip
+    A: tl.constexpr = tl.float64 if DOUBLE else tl.float32  # what is computed in
     d = tl.program_id(2).to(tl.int64)
     b = tl.program_id(0).to(tl.int64) * BB + tl.arange(0, BB)[:, None]
     j = tl.program_id(1) * BH + tl.arange(0, BH)[None, :]
@@ -111,8 +113,9 @@ def gates_backward(
     first0, rows0, before0, arrive0, leave0, cut_in0, cuts_in0, cut_out0,
     first1, rows1, before1, arrive1, leave1, cut_in1, cuts_in1, cut_out1,
     CELL: tl.constexpr, G: tl.constexpr, K: tl.constexpr, D: tl.constexpr, HAS_C: tl.constexpr,
-    MIXES: tl.constexpr, A: tl.constexpr, BB: tl.constexpr, BH: tl.constexpr,
+    MIXES: tl.constexpr, DOUBLE: tl.constexpr, BB: tl.constexpr, BH: tl.constexpr,
 ):  # fmt: skip
+    A: tl.constexpr = tl.float64 if DOUBLE else tl.float32  # what is computed in
     d = tl.program_id(2).to(tl.int64)
     b = tl.program_id(0).to(tl.int64) * BB + tl.arange(0, BB)[:, None]
     j = tl.program_id(1) * BH + tl.arange(0, BH)[None, :]
@@ -199,3 +202,6 @@ def gates_backward(
             _put(dc0, state * H + j, dc_before, mask)
         else:
             _put(dc, state * H + j, dc_before, mask)
+
+
+INTERPRETED = isinstance(gates_forward, InterpretedFunction)
