@@ -79,6 +79,26 @@ def test_any_leading_dimensions_and_layout(cell: str, backend: str) -> None:
         )
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_any_address(cell: str, dtype: torch.dtype, backend: str) -> None:
+    """H would let accesses be 16 bytes wide, where the arrays begin does not."""
+    aligned = [v.detach() for v in inputs(cell, 3, H=16, dtype=dtype)]
+    moved = [torch.cat((v.new_zeros(1), v.flatten()))[1:].view_as(v) for v in aligned]
+    assert all(v.is_contiguous() and v.data_ptr() % 16 for v in moved)
+    for got, expected in zip(ours(cell, *moved), ours(cell, *aligned), strict=True):
+        assert torch.equal(got, expected)
+    for v in (*aligned, *moved):
+        v.requires_grad_()
+    dh = torch.randn_like(aligned[2])
+    torch.testing.assert_close(
+        torch.autograd.grad(ours(cell, *moved)[0], moved, dh),
+        torch.autograd.grad(ours(cell, *aligned)[0], aligned, dh),
+        rtol=0,
+        atol=0,
+    )
+
+
 def test_gradients_of_one_output_alone(backend: str) -> None:
     values = inputs("lstm", 3, H=5)
     for k in range(2):
