@@ -32,7 +32,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(CPP) $(HEADERS)
 
-PARALLEL = $(shell $(PYTHON) -c "import xdist" 2>/dev/null && printf -- '-n 8')
+PARALLEL = $(shell $(PYTHON) -c "import xdist" 2>/dev/null && printf -- '-n auto --maxprocesses 12')
 # Our kernels alone, and not the questions that libraries put to the driver.
 OURS = $(shell compute-sanitizer --help 2>/dev/null | grep -q kernel-regex && \
 	echo --kernel-regex kns=gates_)
