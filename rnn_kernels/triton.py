@@ -85,11 +85,11 @@ def constants(cell: str, D: int, H: int, dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
-def _table(call: GatesForward | GatesBackward) -> list[list[list[int]]]:
-    """Steps × two directions × eight numbers; with one direction its numbers twice."""
-    alone = [[[0, call.sizes[0], 0, 0, 0, 0, 0, 0]]]
-    table = alone if call.table is None else call.table.tolist()
-    return table if call.sizes[2] == 2 else [step * 2 for step in table]
+def _numbers(call: GatesForward | GatesBackward, k: int) -> list[list[int]]:
+    """Two directions × eight numbers of step k; with one direction its numbers twice."""
+    alone = [[0, call.sizes[0], 0, 0, 0, 0, 0, 0]]
+    step = alone if call.table is None else call.table[k].tolist()
+    return step if call.sizes[2] == 2 else step * 2
 
 
 def _on(device: torch.device) -> AbstractContextManager:
@@ -113,14 +113,14 @@ def _launch(kernel: str, like: Tensor, grid: tuple[int, ...], *args: Any, **cons
 def gates_forward(call: GatesForward) -> Step:
     """See :class:`rnn_kernels.gates.Kernels`."""
     cell, (B, H, D), _, resets, gx, gh, b_hh, h, c0, c, h_n, c_n, *kept = call
-    table = _table(call)
     fixed = constants(cell, D, H, gx.dtype)
 
     def step(k: int) -> None:
+        of_step = _numbers(call, k)
         states = (h, c0, c) if k == 0 else (h_n, None, c)
-        numbers = [n for of in table[k] for n in (of[0], of[1], of[4], of[7])]
+        numbers = [n for of in of_step for n in (of[0], of[1], of[4], of[7])]
         arrays = (gx, gh, b_hh, *states, h_n, c_n, *kept, resets)
-        _launch("gates_forward", gx, _grid(call, table[k]), *arrays, B, H, *numbers, **fixed)
+        _launch("gates_forward", gx, _grid(call, of_step), *arrays, B, H, *numbers, **fixed)
 
     return step
 
@@ -128,12 +128,11 @@ def gates_forward(call: GatesForward) -> Step:
 def gates_backward(call: GatesBackward) -> Step:
     """See :class:`rnn_kernels.gates.Kernels`."""
     cell, (B, H, D), _, resets, *arrays = call
-    table = _table(call)
     fixed = constants(cell, D, H, call.dgx.dtype)
 
     def step(k: int) -> None:
-        numbers = [n for of in table[k] for n in of]
-        grid = _grid(call, table[k])
+        of_step = _numbers(call, k)
+        numbers, grid = [n for of in of_step for n in of], _grid(call, of_step)
         _launch("gates_backward", call.dgx, grid, *arrays, resets, B, H, *numbers, **fixed)
 
     return step

@@ -15,13 +15,27 @@ from rnn_kernels.backends import BACKENDS
 from rnn_kernels.cells import CELLS
 
 # Both round in the same places and differ in the order of their sums: for the halves that flips the
-# last bit of a state now and then. Accuracy itself is the business of test_accuracy.py.
+# last bit of a value now and then, and a gradient sums what comes of it. So differences are held
+# against the largest magnitude of a tensor. Accuracy itself is the business of test_accuracy.py.
 CLOSE = {
     torch.float64: 1e-12,
     torch.float32: 1e-5,
-    torch.bfloat16: 4 * torch.finfo(torch.bfloat16).eps,
-    torch.float16: 4 * torch.finfo(torch.float16).eps,
+    torch.bfloat16: 2 * torch.finfo(torch.bfloat16).eps,
+    torch.float16: 2 * torch.finfo(torch.float16).eps,
 }
+
+
+def assert_close(
+    got: tuple[Tensor | None, ...], expected: tuple[Tensor | None, ...], dtype: torch.dtype
+) -> None:
+    for k, (a, b) in enumerate(zip(got, expected, strict=True)):
+        assert (a is None) == (b is None), k
+        if b is None or not b.numel():
+            continue
+        assert a.shape == b.shape and a.dtype == b.dtype, k
+        bound = CLOSE[dtype] * max(1.0, b.abs().max().item())
+        difference = (a.double() - b.double()).abs().max().item()
+        assert difference <= bound, f"result {k}: {difference:.3g} apart, allowed {bound:.3g}"
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +47,7 @@ def restore_threads() -> Iterator[None]:
 
 @settings(
     # On a GPU new combinations of arguments compile kernels.
-    max_examples=40 if torch.cuda.is_available() else 150,
+    max_examples=40 if torch.cuda.is_available() else 100,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
@@ -53,8 +67,10 @@ def test_agree_with_the_reference(kernels: str, data: st.DataObject) -> None:
     lead = (T, B) if batch_sizes is None else (int(batch_sizes.sum()),)
     resets = torch.rand(lead) < 0.2 if draw(st.booleans()) else None
 
-    dtype = draw(st.sampled_from(sorted(CLOSE, key=str)))
-    close = {"rtol": CLOSE[dtype], "atol": CLOSE[dtype], "equal_nan": False}
+    dtypes = sorted(CLOSE, key=str)
+    if kernels == "triton" and not torch.cuda.is_available():
+        dtypes.remove(torch.bfloat16)  # the interpreter cuts it off where GPUs round
+    dtype = draw(st.sampled_from(dtypes))
 
     def values(*sizes: int) -> Tensor:
         return torch.randn(*sizes, dtype=torch.float64).to(dtype)
@@ -72,7 +88,7 @@ def test_agree_with_the_reference(kernels: str, data: st.DataObject) -> None:
     )
     ours = backend.forward(*call, True, True)
     theirs = reference.forward(*call, True, True)
-    torch.testing.assert_close(ours, theirs, **close)
+    assert_close(ours, theirs, dtype)
 
     y, h_n, c_n, c, saved = theirs
     grads = [
@@ -81,8 +97,8 @@ def test_agree_with_the_reference(kernels: str, data: st.DataObject) -> None:
     ]
     w_hh, h0, c0 = call[2], call[5], call[6]
     rest = (w_hh, None, h0, c0, y, c, saved, batch_sizes, resets, True, True)
-    torch.testing.assert_close(
+    assert_close(
         backend.backward(kind.name, *grads, *rest),
         reference.backward(kind.name, *grads, None, *rest),
-        **close,
+        dtype,
     )
