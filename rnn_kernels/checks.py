@@ -175,6 +175,36 @@ def recurrence_backward(
     _rows(batch_sizes, resets, lead, B, y.device)
 
 
+def gates_backward(
+    cell: str,
+    dh: Tensor | None,
+    dc: Tensor | None,
+    dc_all: Tensor | None,
+    dsaved: Tensor | None,
+    state: Tensor,
+    c_all: Tensor | None,
+    saved: Tensor,
+) -> None:
+    """Raises RuntimeError if the arguments of the gates' backward do not fit together."""
+    if cell not in CELLS:
+        raise RuntimeError(f"gates: unknown cell {cell!r}, expected one of {sorted(CELLS)}")
+    kind = CELLS[cell]
+    if state.dim() != 2:
+        raise RuntimeError(f"gates_backward: expected state of 2 dimensions, got {state.dim()}")
+    if kind.has_c and c_all is None:
+        raise RuntimeError(f"gates_backward: {cell} needs c_all")
+    R, H = state.shape
+    like = state.new_empty(0, dtype=compute_dtype(state.dtype))  # what the forward computed in
+    _expect(state, ("dh", dh, (R, H)), ("dc", dc if kind.has_c else None, (R, H)))
+    _expect(
+        like,
+        ("saved", saved, (R, kind.saved, H)),
+        ("dsaved", dsaved, (R, kind.saved, H)),
+        ("c_all", c_all if kind.has_c else None, (R, H)),
+        ("dc_all", dc_all if kind.has_c else None, (R, H)),
+    )
+
+
 def _kind(cell: str, c0: Tensor | None, w_hr: Tensor | None) -> Cell:
     if cell not in CELLS:
         raise RuntimeError(f"recurrence: unknown cell {cell!r}, expected one of {sorted(CELLS)}")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import backends, reference
+from . import backends, checks, reference
 from .cells import CELLS
 from .reference import compute_dtype
 from .registration import autocast, differentiate_again, filled, library
@@ -93,6 +93,7 @@ def _run_backward(
     saved: Tensor,
     backend: str,
 ) -> tuple[Tensor | None, ...]:
+    checks.gates_backward(cell, dh, dc, dc_all, dsaved, state, c_all, saved)
     chosen = backends.honour(backend, cell, state, None)
     if dsaved is not None or dc_all is not None or chosen is reference:
         # Gradients of what the forward saved arise from second derivatives alone.
@@ -131,8 +132,8 @@ def _fake_backward(
 def _keep_for_backward(ctx: Any, inputs: tuple, output: tuple) -> None:
     cell, _, _, state, save, backend = inputs
     _, c, c_all, saved = output
-    rounded = c_all is not None and c_all.numel() > 0
-    ctx.save_for_backward(state, (c_all if rounded else c) if CELLS[cell].has_c else None, saved)
+    exact = c if compute_dtype(state.dtype) == state.dtype else c_all
+    ctx.save_for_backward(state, exact if CELLS[cell].has_c else None, saved)
     ctx.set_materialize_grads(False)
     ctx.call = (cell, save, backend)
 

@@ -204,6 +204,26 @@ def test_bad_arguments() -> None:
             call()
 
 
+def test_bad_arguments_of_the_backward() -> None:
+    """The operator may be called by itself, and kernels are handed bare addresses."""
+    dh, dc, state, c = torch.randn(4, 3, 5)
+    saved = torch.randn(3, 4, 5)
+    right = {"dh": dh, "dc": dc, "state": state, "c_all": c, "saved": saved}
+    for name, value, message in [
+        ("dh", dh[:2], r"Expected dh size \(3, 5\), got \[2, 5\]"),
+        ("dc", dc.double(), "Expected dc to have dtype torch.float32, got torch.float64"),
+        ("state", state[0], "expected state of 2 dimensions, got 1"),
+        ("c_all", None, "lstm needs c_all"),
+        ("c_all", c[:, :4], r"Expected c_all size \(3, 5\), got \[3, 4\]"),
+        ("saved", saved[:, :3], r"Expected saved size \(3, 4, 5\), got \[3, 3, 5\]"),
+    ]:
+        call = right | {name: value}
+        with pytest.raises(RuntimeError, match=message):
+            BACKWARD("lstm", call.pop("dh"), call.pop("dc"), None, None, *call.values(), "cpu")
+    with pytest.raises(RuntimeError, match="unknown cell 'rnn'"):
+        BACKWARD("rnn", dh, dc, None, None, state, c, saved, "cpu")
+
+
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 def test_results_of_a_single_step_share_no_memory(cell: str, bidirectional: bool) -> None:
