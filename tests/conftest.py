@@ -22,6 +22,7 @@ else:
 
 import emulated  # noqa: E402
 import pytest  # noqa: E402
+from kernel_worlds import World  # noqa: E402
 
 import rnn_kernels  # noqa: E402
 from rnn_kernels.backends import BACKENDS  # noqa: E402
@@ -74,6 +75,14 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each of them with kernels of its own."""
     with running(request.param) as name:
         yield name
+
+
+@pytest.fixture(params=["emulated", pytest.param("cuda", marks=pytest.mark.gpu)])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """Each of the worlds that tests/kernels run in."""
+    world = World(request.param)
+    with torch.device(world.device):
+        yield world
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the markers

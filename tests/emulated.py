@@ -1,59 +1,55 @@
-"""The CUDA backend on the CPU: csrc/cuda compiled as ordinary C++ against tests/emulation."""
+"""The CUDA backend on the CPU: csrc/cuda compiled as ordinary C++; see docs/emulation.md."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
-import subprocess
 import sys
-import sysconfig
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-import pybind11
+from built import build, load
+from torch import Tensor
 
 from rnn_kernels import cuda
 
-ROOT = Path(__file__).parents[1]
-SHIMS = ROOT / "tests" / "emulation"
-BUILDS = ROOT / "build" / "emulated"
-COMPILER = os.environ.get("CXX", "g++")
-FLAGS = ["-std=c++20", "-O1", "-fPIC", "-ffp-contract=fast", "-Wno-attributes"]
+MODE = os.environ.get("EMULATE", "")
+if MODE not in ("", "asan"):
+    raise RuntimeError(f"EMULATE must be asan or empty, got {MODE!r}")
+SANITIZED = MODE == "asan"
 
 
 @cache
-def module() -> ModuleType:
-    """The emulated ``_cuda``, built unless a build of these very sources is there."""
-    library = _built()
-    spec = importlib.util.spec_from_file_location("_cuda", library)
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+def _folder() -> Path:
+    if SANITIZED and "libasan" not in os.environ.get("LD_PRELOAD", ""):
+        raise RuntimeError("EMULATE=asan needs its library before Python: make test EMULATE=asan")
+    return build("emulation", "emulation-asan" if SANITIZED else "emulation",
+                 f"-DASAN={'ON' if SANITIZED else 'OFF'}")  # fmt: skip
 
 
-def _built() -> Path:
-    sources = sorted(p for f in (ROOT / "csrc", SHIMS) for p in f.rglob("*") if p.is_file())
-    text = b"".join(p.read_bytes() for p in [*sources, Path(__file__)])
-    folder = BUILDS / hashlib.sha256(text).hexdigest()[:16]
-    library = folder / f"_cuda{sysconfig.get_config_var('EXT_SUFFIX')}"
-    if library.exists():
-        return library
-    folder.mkdir(parents=True, exist_ok=True)
-    includes = [SHIMS, pybind11.get_include(), sysconfig.get_path("include")]
-    command = [COMPILER, *FLAGS, *(f"-I{path}" for path in includes), "-c", "-x", "c++"]
-    units = [p for p in sources if p.parent.name == "cuda" and p.suffix in (".cu", ".cpp")]
-    objects = [folder / f"{unit.name}.o" for unit in units]
-    running = [
-        subprocess.Popen([*command, '-DRNN_CUDA_ARCHITECTURES="emulated"', unit, "-o", out])
-        for unit, out in zip(units, objects, strict=True)
-    ]
-    if any([process.wait() for process in running]):
-        raise RuntimeError(f"{COMPILER} could not compile csrc/cuda for the CPU, see above")
-    unfinished = library.with_suffix(".part")
-    subprocess.run([COMPILER, "-shared", *objects, "-o", unfinished], check=True)
-    return unfinished.rename(library)
+@cache
+def machine() -> ModuleType:
+    """What executes the kernels: ``seed`` chooses the schedule of the launches that follow."""
+    return load(_folder(), "_machine")
+
+
+@cache
+def kernels() -> ModuleType:
+    """The kernels of tests/kernels."""
+    machine()
+    return load(_folder(), "_kernels")
+
+
+def may_touch(**buffers: Tensor | None) -> None:
+    """Kernels may touch these tensors, and nothing else, until they are forgotten."""
+    for name, t in buffers.items():
+        if t is None or not t.numel():
+            continue
+        last = sum((n - 1) * step for n, step in zip(t.shape, t.stride(), strict=True))
+        machine().add_buffer(t.data_ptr(), (last + 1) * t.element_size(), name)
 
 
 @cache
@@ -62,7 +58,32 @@ def backend() -> ModuleType:
     spec = importlib.util.spec_from_file_location("rnn_kernels.emulated", cuda.__file__)
     copy = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(copy)
-    copy._cuda, copy._DEVICE_TYPE = module(), "cpu"
+    machine()
+    copy._cuda, copy._DEVICE_TYPE = load(_folder(), "_cuda"), "cpu"
     copy._stream = lambda device: (0, 0)
     copy.unavailable = lambda: None
+    for name in ("gates_forward", "gates_backward"):
+        setattr(copy, name, _registering(getattr(copy, name)))
+    for name in ("forward", "backward", "gates", "gates_grad"):
+        setattr(copy, name, _forgetting(getattr(copy, name)))
     return copy
+
+
+def _registering(launcher: Callable) -> Callable:
+    @wraps(launcher)
+    def registered(call: Any) -> Any:
+        may_touch(**{k: v for k, v in call._asdict().items() if isinstance(v, Tensor)})
+        return launcher(call)
+
+    return registered
+
+
+def _forgetting(function: Callable) -> Callable:
+    @wraps(function, assigned=())
+    def forgotten(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        finally:
+            machine().remove_all_buffers()
+
+    return forgotten

@@ -24,7 +24,7 @@ bool agrees_with_host(int device) {
     if (cudaMalloc(&on_device, sizeof(float)) != cudaSuccess) return false;
     bool ran = true;
     try {
-        launch({device, nullptr}, 1, 1, [] { return "one_unit"; }, one_unit<C>, x, on_device);
+        launch({device, nullptr}, {1, 1}, [] { return "one_unit"; }, one_unit<C>, x, on_device);
         check(cudaMemcpy(&got, on_device, sizeof(float), cudaMemcpyDefault), "cudaMemcpy");
     } catch (const std::runtime_error&) {  // no code for this GPU, most likely
         ran = false;

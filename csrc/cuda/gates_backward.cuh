@@ -103,7 +103,7 @@ void launch_backward(const GatesBackward& p, Dtype storage, const Place& place) 
             const Tiles tiles(p.sizes, p.steps, W);
             if (tiles.empty()) return;
             launch(
-                place, tiles.grid, tiles.block,
+                place, {tiles.grid, tiles.block},
                 [&] { return describe<C, S>("gates_backward", p.sizes, tiles, place.device); },
                 gates_backward<C, S, W>, p);
         };

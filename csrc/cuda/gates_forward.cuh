@@ -75,7 +75,7 @@ void launch_forward(const GatesForward& p, Dtype storage, Dtype product, const P
             const Tiles tiles(p.sizes, p.steps, W);
             if (tiles.empty()) return;
             launch(
-                place, tiles.grid, tiles.block,
+                place, {tiles.grid, tiles.block},
                 [&] { return describe<C, S>("gates_forward", p.sizes, tiles, place.device); },
                 gates_forward<C, S, P, W>, p);
         };

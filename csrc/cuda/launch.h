@@ -5,6 +5,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace rnn::cuda {
 
@@ -38,16 +39,46 @@ struct Place {
     cudaStream_t stream;
 };
 
+// How many blocks of how many threads, and what they share.
+struct Shape {
+    dim3 grid, block;
+    size_t shared = 0;  // bytes, see ptx/shared.h
+    dim3 cluster = 1;   // blocks; more than one needs sm_90
+    bool cooperative = false;
+};
+
 // `describe()` names the kernel and its sizes; it is called only if the launch failed.
 template <class Describe, class... Parameters, class... Arguments>
-void launch(const Place& place, dim3 grid, dim3 block, const Describe& describe,
+void launch(const Place& place, const Shape& shape, const Describe& describe,
             void (*kernel)(Parameters...), Arguments&&... arguments) {
+    constexpr size_t shared_without_asking = 48 << 10;
+    constexpr unsigned cluster_without_asking = 8;
     const OnDevice there(place.device);
     cudaLaunchConfig_t config = {};
-    config.gridDim = grid;
-    config.blockDim = block;
+    cudaLaunchAttribute attributes[2];
+    config.gridDim = shape.grid;
+    config.blockDim = shape.block;
+    config.dynamicSmemBytes = shape.shared;
     config.stream = place.stream;
+    config.attrs = attributes;
     cudaError_t error = there.error;
+    const auto ask = [&](cudaFuncAttribute attribute, int value) {
+        if (error == cudaSuccess) error = cudaFuncSetAttribute(kernel, attribute, value);
+    };
+    const unsigned cluster = shape.cluster.x * shape.cluster.y * shape.cluster.z;
+    if (cluster > 1) {
+        cudaLaunchAttribute& a = attributes[config.numAttrs++];
+        a.id = cudaLaunchAttributeClusterDimension;
+        a.val.clusterDim = {shape.cluster.x, shape.cluster.y, shape.cluster.z};
+    }
+    if (shape.cooperative) {
+        cudaLaunchAttribute& a = attributes[config.numAttrs++];
+        a.id = cudaLaunchAttributeCooperative;
+        a.val.cooperative = 1;
+    }
+    if (shape.shared > shared_without_asking)
+        ask(cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared));
+    if (cluster > cluster_without_asking) ask(cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
     if (error == cudaSuccess)
         error = cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...);
     if (error != cudaSuccess) {

@@ -4,6 +4,7 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <ptx/memory.h>
 
 #include <cstdint>
 #include <cstring>
@@ -11,7 +12,6 @@
 
 #include "../cell.h"
 #include "dtype.h"
-#include "primitives.h"
 
 namespace rnn::cuda {
 
@@ -71,7 +71,7 @@ __device__ inline Lanes<compute_t<S>, W> load(const S* p) {
         static_assert(W % width == 0);
 #pragma unroll
         for (int k = 0; k < W / width; k++) {
-            const uint4 bits = load16(p + k * width);
+            const uint4 bits = ptx::load16(p + k * width);
             S part[width];
             memcpy(part, &bits, sizeof(bits));
 #pragma unroll
@@ -94,7 +94,7 @@ __device__ inline void store(S* p, const Lanes<compute_t<S>, W>& lanes) {
             for (int i = 0; i < width; i++) narrow(lanes[k * width + i], part[i]);
             uint4 bits;
             memcpy(&bits, part, sizeof(bits));
-            store16(p + k * width, bits);
+            ptx::store16(p + k * width, bits);
         }
     }
 }

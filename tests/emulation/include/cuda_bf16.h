@@ -8,6 +8,9 @@
 struct __nv_bfloat16 {
     uint16_t bits;
 };
+struct alignas(4) __nv_bfloat162 {
+    __nv_bfloat16 x, y;
+};
 inline float __bfloat162float(__nv_bfloat16 x) {
     const uint32_t word = uint32_t(x.bits) << 16;
     float value;
@@ -19,4 +22,7 @@ inline __nv_bfloat16 __float2bfloat16_rn(float x) {
     uint32_t word;
     std::memcpy(&word, &x, sizeof(word));
     return {uint16_t((word + 0x7fff + ((word >> 16) & 1)) >> 16)};
+}
+inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y) {
+    return {__float2bfloat16_rn(x), __float2bfloat16_rn(y)};
 }

@@ -1,0 +1,45 @@
+// Twin of csrc/cuda/ptx/memory.h.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "../../machine/memory.h"
+#include "../../machine/sharing.h"
+
+namespace rnn::cuda::ptx {
+
+inline uint4 load16(const void* p) {
+    emulated::check_alignment(p, 16);
+    return *static_cast<const uint4*>(p);
+}
+inline void store16(void* p, uint4 bits) {
+    emulated::check_alignment(p, 16);
+    *static_cast<uint4*>(p) = bits;
+}
+
+inline uint32_t load_acquire(const uint32_t* p) {
+    uint32_t value;
+    emulated::load(p, sizeof(value), &value, emulated::Order::acquire);
+    return value;
+}
+inline void store_release(uint32_t* p, uint32_t value) {
+    emulated::store(p, sizeof(value), &value, emulated::Order::release);
+}
+inline void add_release(uint32_t* p, uint32_t value) {
+    uint32_t old;
+    const auto add = [](void* there, void* operand) {
+        *static_cast<uint32_t*>(there) += *static_cast<uint32_t*>(operand);
+    };
+    emulated::update(p, sizeof(value), add, &value, &old, emulated::Order::release);
+}
+
+inline uint64_t load_relaxed(const uint64_t* p) {
+    uint64_t value;
+    emulated::load(p, sizeof(value), &value, emulated::Order::relaxed);
+    return value;
+}
+inline void store_relaxed(uint64_t* p, uint64_t value) {
+    emulated::store(p, sizeof(value), &value, emulated::Order::relaxed);
+}
+
+}  // namespace rnn::cuda::ptx

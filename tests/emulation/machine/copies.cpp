@@ -1,0 +1,183 @@
+#include "copies.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "fault.h"
+#include "grid.h"
+#include "mbarrier.h"
+#include "memory.h"
+#include "scheduler.h"
+#include "shared_window.h"
+#include "sharing.h"
+
+namespace emulated {
+namespace {
+
+enum class Kind { group, bulk_group, mbarrier };
+
+struct Copy {
+    Kind kind;
+    Thread* thread;
+    uint32_t group;     // of the thread's
+    void* to;           // all addresses at home
+    const void* from;   // null: the value
+    unsigned bytes, read;
+    void* mbarrier;
+    uint32_t landing;
+    Seen finished;
+    char value[16] = {};
+};
+
+std::vector<Copy> under_way;
+
+void land(size_t i) {
+    const Copy copy = under_way[i];
+    under_way.erase(under_way.begin() + ptrdiff_t(i));
+    for (const void* end : {const_cast<const void*>(copy.to), copy.from})
+        if (const Block* block = owner(end); block && block->exited())
+            fault("a copy is under way in the shared memory of " + block->name() +
+                  ", which has exited");
+    char* to = here(copy.to);
+    std::memset(to, 0, copy.bytes);
+    std::memcpy(to, copy.from ? here(copy.from) : copy.value, copy.read);
+    written(to, copy.bytes);
+    if (copy.kind == Kind::mbarrier) mbarrier_landed(copy.mbarrier, copy.bytes, copy.landing, copy.finished);
+}
+
+template <class Condition>
+void land_those(const Condition& condition) {
+    for (size_t i = 0; i < under_way.size();) {
+        if (condition(under_way[i]))
+            land(i);
+        else
+            i++;
+    }
+}
+
+// A group's copies are agents of the thread's; their time is the number of the group, from 1.
+Access group_copy(Kind kind, bool write) {
+    Access access = plain(write);
+    access.agent += kind == Kind::group ? 1 : write ? 3 : 2;
+    access.time = (kind == Kind::group ? current->groups : current->bulk_groups) + 1;
+    access.async_proxy = kind == Kind::bulk_group;
+    return access;
+}
+
+// Until the groups before the last few have landed; what the caller then knows of: these agents.
+void wait_for(Kind kind, uint32_t committed, unsigned groups, uint32_t first, uint32_t last) {
+    yield();
+    if (committed <= groups) return;
+    const uint32_t done = committed - groups;
+    land_those([&](const Copy& c) {
+        return c.kind == kind && c.thread == current && c.group < done;
+    });
+    Knowledge& known = current->known;
+    for (uint32_t i = first; i <= last; i++)
+        known.seen = with(known.seen, current->agent + i, done);
+}
+
+void check_bulk(const void* to, const void* from, unsigned bytes) {
+    for (const void* address : {to, from}) check_alignment(address, 16);
+    if (bytes % 16) fault("a bulk copy of " + std::to_string(bytes) + " bytes, not a multiple of 16");
+}
+
+// Both ends of a copy that completes on an mbarrier.
+void start(void* to, const void* from, const void* value, unsigned bytes, void* mbarrier) {
+    to = home(to), mbarrier = home(mbarrier);
+    const Block *block = owner(to), *source = from ? owner(home(from)) : nullptr;
+    if (source && source != current->block) fault("a bulk copy out of another block");
+    if (!block) fault("a copy that completes on an mbarrier, but not to shared memory");
+    if (block != owner(mbarrier)) fault("a copy that completes on the mbarrier of another block");
+    Access access = mbarrier_copy(mbarrier, from != nullptr);
+    if (from) {
+        access.write = false;
+        touch(from, bytes, access);
+        access.write = true;
+    }
+    touch(to, bytes, access);
+    // What its thread has written is not conveyed with it, but that it has read is.
+    const Knowledge mine = current->tell();
+    Copy copy = {Kind::mbarrier, current, 0, to, from ? home(from) : nullptr, bytes, bytes,
+                 mbarrier, access.time, join(mine.seen, mine.finished)};
+    if (value) std::memcpy(copy.value, value, bytes);
+    under_way.push_back(copy);
+    current->load = {};
+    yield();
+}
+
+}  // namespace
+
+void copy_async(void* shared, const void* global, unsigned bytes, unsigned read) {
+    ENTER;
+    check_alignment(shared, bytes);
+    if (owner(home(shared)) != current->block) fault("cp.async to other than shared memory");
+    if (read) {
+        check_alignment(global, bytes);
+        touch(global, read, group_copy(Kind::group, false));
+    }
+    touch(shared, bytes, group_copy(Kind::group, true));
+    under_way.push_back({Kind::group, current, current->groups, home(shared),
+                         read ? home(global) : nullptr, bytes, read, nullptr, 0, nullptr});
+}
+
+void commit_copies() {
+    ENTER;
+    current->groups++;
+}
+
+void wait_for_copies(unsigned groups) {
+    ENTER;
+    wait_for(Kind::group, current->groups, groups, 1, 1);
+}
+
+void store_async(void* to, const void* value, unsigned bytes, void* mbarrier) {
+    ENTER;
+    check_alignment(to, bytes);
+    start(to, nullptr, value, bytes, mbarrier);
+}
+
+void bulk_copy(void* to, const void* from, unsigned bytes, void* mbarrier) {
+    ENTER;
+    check_bulk(to, from, bytes);
+    start(to, from, nullptr, bytes, mbarrier);
+}
+
+void bulk_store(void* global, const void* shared, unsigned bytes) {
+    ENTER;
+    check_bulk(global, shared, bytes);
+    if (owner(home(shared)) != current->block) fault("a bulk store from other than shared memory");
+    touch(shared, bytes, group_copy(Kind::bulk_group, false));
+    touch(global, bytes, group_copy(Kind::bulk_group, true));
+    under_way.push_back({Kind::bulk_group, current, current->bulk_groups, global, home(shared),
+                         bytes, bytes, nullptr, 0, nullptr});
+}
+
+void commit_bulk() {
+    ENTER;
+    current->bulk_groups++;
+}
+
+void wait_for_bulk(unsigned groups, bool reads_only) {
+    ENTER;
+    wait_for(Kind::bulk_group, current->bulk_groups, groups, 2, reads_only ? 2 : 3);
+}
+
+bool land_any() {
+    if (under_way.empty()) return false;
+    land(draw(under_way.size()));
+    return true;
+}
+
+void land_all_of(Thread& thread) {
+    land_those([&](const Copy& c) { return c.thread == &thread && c.kind != Kind::mbarrier; });
+}
+
+void land_all_of(Gang& gang) {
+    land_those([&](const Copy& c) { return c.thread->block->gang == &gang; });
+}
+
+void forget_copies() { under_way.clear(); }
+
+}  // namespace emulated

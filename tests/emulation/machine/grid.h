@@ -1,0 +1,154 @@
+// A launch while it runs: its threads, warps, blocks and clusters.
+#pragma once
+
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../include/dim3.h"
+#include "barrier.h"
+#include "clock.h"
+#include "fibre.h"
+#include "meeting.h"
+
+namespace emulated {
+
+struct Block;
+struct Cluster;
+struct Gang;
+struct Grid;
+
+// Says what a thread waits for, given the key it waits on.
+using Describe = std::string (*)(const void* key);
+
+struct Thread {
+    dim3 index;
+    Block* block;
+    unsigned number;  // in its block; 32 neighbours are a warp
+    uint32_t agent;   // the copies it starts are agents of their own, see Block
+
+    // Where it stands.
+    Fibre* fibre = nullptr;
+    const void* site = nullptr;    // of the last call into the machine
+    const void* key = nullptr;     // what it waits on, or null
+    Describe describe = nullptr;
+    bool patient = true;  // or it also goes on when time passes
+    bool exited = false;
+    uint64_t priority = 0;
+
+    // What it knows.
+    Knowledge known;
+    uint32_t time = 1;
+    Knowledge released;  // by its last __threadfence, for relaxed stores after it
+    Knowledge noticed;   // by relaxed loads, for the next __threadfence
+
+    // Its last load of an address that others may write: one like it is a wait.
+    struct Load {
+        const void *address, *site;
+        uint64_t value;
+        bool operator==(const Load&) const = default;
+    } load = {};
+
+    // Groups of copies that it has committed: with cp.async, and of bulk copies.
+    uint32_t groups = 0, bulk_groups = 0;
+
+    bool in_cluster_barrier = false;
+    uint32_t cluster_round = 0;
+
+    unsigned lane() const { return number % 32; }
+    std::string name() const;
+    void learn(const Knowledge& more) { known = join(known, more); }
+    // What others learn from it; what it does from now on is not part of that.
+    Knowledge tell() {
+        known.seen = with(known.seen, agent, time);
+        time++;
+        return known;
+    }
+};
+
+struct Block {
+    dim3 index;
+    unsigned rank;  // in its cluster
+    Cluster* cluster;
+    Gang* gang;
+    uint32_t first_agent;
+    std::vector<Thread> threads;
+    unsigned alive;  // threads that have not exited
+    bool started = false;
+    uint64_t bias = 0;
+    std::vector<uint64_t> warp_bias;
+
+    char* shared;               // static variables first, then dynamic memory
+    size_t static_bytes, bytes;
+    std::map<unsigned, Barrier> barriers;
+    std::vector<Meetings> warps;
+    uint32_t mbarriers = 0;
+
+    Block(Grid& grid, Gang& gang, Cluster& cluster, dim3 index, unsigned linear);
+    Block(const Block&) = delete;
+    ~Block();
+    bool exited() const { return !alive; }
+    std::string name() const;
+    // Threads of a warp that exist and have not exited.
+    uint32_t lanes(unsigned warp) const;
+};
+
+struct Cluster {
+    std::vector<Block*> blocks;  // by rank
+    Barrier barrier;
+    unsigned alive() const;      // threads
+};
+
+// Blocks that run side by side: a cluster, or the whole of a cooperative grid.
+struct Gang {
+    struct Place {
+        dim3 index;
+        unsigned linear, cluster;
+    };
+    std::vector<Place> places;
+    std::vector<std::unique_ptr<Block>> blocks;  // made when it starts
+    std::map<unsigned, Cluster> clusters;
+    Barrier barrier;
+    unsigned alive() const;  // threads
+};
+
+struct Launch {
+    dim3 grid, block, cluster;
+    size_t shared_bytes;
+    bool cooperative;
+    const void* kernel;
+    const void* call;  // the kernel's arguments, as `enter` wants them
+    size_t call_bytes;
+    void (*enter)(const void* call);
+};
+
+// A block's agents: its threads, the cp.async groups, bulk reads and bulk writes of each, and its
+// mbarriers.
+constexpr uint32_t thread_agents = 4, block_mbarriers = 256;
+
+struct Grid {
+    const Launch& launch;
+    unsigned threads;      // of a block
+    size_t static_bytes;   // shared variables of the kernel's module
+    char* static_window;   // where the kernel sees those of its block
+    Block* in_window = nullptr;
+    std::vector<char> host_window;
+
+    explicit Grid(const Launch& launch);
+    Grid(const Grid&) = delete;
+    ~Grid();
+    uint32_t agents() const { return threads * thread_agents + block_mbarriers; }
+    std::string agent_name(uint32_t agent) const;
+};
+
+// The launch that runs, and its thread that runs; null between launches and on the host.
+extern Grid* grid;
+extern Thread* current;
+
+// First in every function that kernels call: where they do.
+#define ENTER (::emulated::current->site = __builtin_return_address(0))
+
+}  // namespace emulated

@@ -1,0 +1,222 @@
+#include "memory.h"
+
+#include <iterator>
+#include <unordered_map>
+#include <vector>
+
+#include "fault.h"
+#include "grid.h"
+#include "program.h"
+#include "regions.h"
+#include "shared_window.h"
+
+namespace emulated {
+namespace {
+
+// What is remembered of 8 bytes: the accesses that later ones may have to be ordered after.
+struct Past {
+    Access access;
+    uint8_t mask;
+};
+struct Word {
+    std::vector<Past> past;
+    uint8_t written = 0;  // bytes of shared memory that have a value
+    bool opaque = false;
+};
+
+// Words by address, in pages made when they are first touched.
+class Words {
+public:
+    Word& at(uintptr_t address) {
+        const uintptr_t key = address / page_bytes;
+        auto& [known, page] = recent_[key % std::size(recent_)];
+        if (!page || known != key) {
+            auto& found = pages_[key];
+            if (!found) found = std::make_unique<Page>();
+            known = key, page = found.get();
+        }
+        return page->words[address % page_bytes / 8];
+    }
+    void forget(uintptr_t begin, uintptr_t end) {
+        for (auto& recent : recent_) recent = {};
+        for (uintptr_t key = begin / page_bytes; key * page_bytes < end; key++) pages_.erase(key);
+    }
+    void forget() {
+        for (auto& recent : recent_) recent = {};
+        pages_.clear();
+    }
+
+private:
+    static constexpr uintptr_t page_bytes = 256;
+    struct Page {
+        Word words[page_bytes / 8];
+    };
+    std::unordered_map<uintptr_t, std::unique_ptr<Page>> pages_;
+    std::pair<uintptr_t, Page*> recent_[256] = {};
+};
+
+Regions regions;
+Words words;
+std::vector<uint32_t> landed;
+bool instrumented = false, machine_at_work = false;
+
+std::string place(const Region& region, uintptr_t address) {
+    return "byte " + std::to_string(address - region.begin) + " of " + region.name;
+}
+
+const char* verb(const Access& a) {
+    return a.atomic ? (a.write ? "atomic write" : "atomic read") : a.write ? "write" : "read";
+}
+
+uint32_t time_of(const Access& past) { return past.deferred ? landed[past.time] : past.time; }
+
+bool seen(const Access& past) {
+    return past.agent == current->agent ||
+           time_of(current->known.seen, past.agent) >= time_of(past);
+}
+
+// Whether the running thread may do this after that.
+bool ordered(const Access& past, const Access& now) {
+    const bool generic_write = past.write && !past.async_proxy && !past.atomic;
+    if (now.async_proxy && generic_write)
+        return time_of(current->known.fenced, past.agent) >= time_of(past);
+    const bool only_over = now.write && (!past.write || past.deferred);
+    return seen(past) ||
+           (only_over && time_of(current->known.finished, past.agent) >= time_of(past));
+}
+
+[[noreturn]] void race(const Access& past, const Access& now, const Region& region,
+                       uintptr_t address) {
+    fault("race on " + place(region, address) + ": this " + verb(now) + " is not ordered after the " +
+          verb(past) + " by " + grid->agent_name(past.agent) + " at " + position(past.site) +
+          (now.async_proxy && seen(past) ? " (no proxy fence between them)" : ""));
+}
+
+void remember(Word& word, uint8_t mask, const Access& now, const Region& region,
+              uintptr_t address) {
+    size_t kept = 0;
+    for (const Past& past : word.past) {
+        const Access& a = past.access;
+        const bool before = ordered(a, now);
+        const bool conflict = (past.mask & mask) && (a.write || now.write) && !(a.atomic && now.atomic);
+        if (conflict && !before) race(a, now, region, address);
+        // Whatever is unordered with it is unordered with this one too.
+        const bool replaced = before && !(past.mask & ~mask) && (now.write || !a.write) &&
+                              (a.atomic || !now.atomic);
+        if (!replaced) word.past[kept++] = past;
+    }
+    word.past.resize(kept);
+    word.past.push_back({now, mask});
+}
+
+const Region& region_of(uintptr_t address, size_t bytes, const Access& now) {
+    const Region* region = regions.find(address, bytes);
+    if (!region) {
+        fault(std::string("out of bounds: ") + verb(now) + " of " + std::to_string(bytes) +
+              " bytes at " + regions.near(address));
+    }
+    if (region->constant && now.write) fault("write to " + place(*region, address));
+    if (const Block* peer = region->shared; peer && peer != current->block) {
+        if (peer->cluster != current->block->cluster)
+            fault("access to the shared memory of " + peer->name() + ", of another cluster");
+        if (!peer->started)
+            fault("access to the shared memory of " + peer->name() + ", which may not have started");
+        if (peer->exited()) {
+            fault("access to the shared memory of " + peer->name() + ", which has exited");
+        }
+    }
+    return *region;
+}
+
+}  // namespace
+
+Access plain(bool write) {
+    return {.site = current->site, .agent = current->agent, .time = current->time, .write = write};
+}
+Access atomic(bool write) {
+    Access access = plain(write);
+    access.atomic = true;
+    return access;
+}
+
+void touch(const void* pointer, size_t bytes, const Access& now) {
+    if (current->fibre->owns(uintptr_t(pointer))) return;
+    const auto address = uintptr_t(home(pointer));
+    const Region& region = region_of(address, bytes, now);
+    if (region.constant || !instrumented) return;
+    for (uintptr_t begin = address, end = address + bytes; begin < end;) {
+        const uintptr_t next = std::min(begin / 8 * 8 + 8, end);
+        const auto mask = uint8_t((0xff >> (8 - (next - begin))) << begin % 8);
+        Word& word = words.at(begin);
+        if (word.opaque && !now.atomic) fault("plain " + std::string(verb(now)) + " of an mbarrier");
+        if (region.shared && !now.write && (mask & ~word.written))
+            fault("read of " + place(region, begin) + ", which nobody has written");
+        remember(word, mask, now, region, begin);
+        if (now.write) word.written |= mask;
+        begin = next;
+    }
+}
+
+void check_alignment(const void* address, size_t bytes) {
+    if (uintptr_t(address) % bytes)
+        fault("misaligned address: " + std::to_string(bytes) + " bytes at " +
+              regions.near(uintptr_t(home(address))));
+}
+
+void make_opaque(const void* address, bool opaque) {
+    Word& word = words.at(uintptr_t(home(address)));
+    word.opaque = opaque;
+    if (!opaque) word.written = 0;
+}
+
+uint32_t new_landing() {
+    landed.push_back(UINT32_MAX);
+    return uint32_t(landed.size() - 1);
+}
+void set_landed(uint32_t number, uint32_t time) { landed[number] = time; }
+
+void add_shared(Block& block) {
+    regions.add({uintptr_t(block.shared), uintptr_t(block.shared) + block.bytes,
+                 "the shared memory of " + block.name(), &block});
+}
+void remove_shared(Block& block) {
+    regions.remove([&](const Region& r) { return r.shared == &block; });
+    words.forget(uintptr_t(block.shared), uintptr_t(block.shared) + block.bytes);
+}
+void forget_launch() {
+    words.forget();
+    landed.clear();
+    machine_at_work = false;
+    regions.remove([](const Region& r) { return r.of_launch; });
+}
+
+Block* owner(const void* address) {
+    const Region* region = regions.find(uintptr_t(address), 1);
+    return region ? region->shared : nullptr;
+}
+
+void set_instrumented() { instrumented = true; }
+Unseen::Unseen() { machine_at_work = true; }
+Unseen::~Unseen() { machine_at_work = false; }
+bool unseen() { return machine_at_work; }
+
+void add_launch(const Launch& launch) {
+    const auto call = uintptr_t(launch.call);
+    regions.add({call, call + launch.call_bytes, "the kernel's arguments", nullptr, true, true});
+    for (const auto& [begin, end, writable] : program_of(launch.kernel).segments)
+        regions.add({begin, end, "the kernel's program", nullptr, !writable, true});
+    for (const auto& [begin, end, writable] : program_of(&words).segments)
+        regions.add({begin, end, "the emulation", nullptr, true, true});
+}
+
+void add_buffer(const void* begin, size_t bytes, const std::string& name) {
+    regions.add({uintptr_t(begin), uintptr_t(begin) + bytes, name});
+}
+void remove_buffer(const void* begin) {
+    regions.remove([&](const Region& r) { return r.begin == uintptr_t(begin); });
+}
+void remove_all_buffers() {
+    regions.remove([](const Region&) { return true; });
+}
+
+}  // namespace emulated

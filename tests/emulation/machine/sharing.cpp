@@ -1,0 +1,129 @@
+#include "sharing.h"
+
+#include <cstring>
+#include <map>
+
+#include "fault.h"
+#include "grid.h"
+#include "memory.h"
+#include "scheduler.h"
+#include "shared_window.h"
+
+namespace emulated {
+namespace {
+
+// What those learn who load a value from there.
+std::map<uintptr_t, Knowledge> published;
+
+bool acquires(Order order) { return order == Order::acquire || order == Order::both; }
+bool releases(Order order) { return order == Order::release || order == Order::both; }
+
+// Waiters on an address are kept by its aligned 16 bytes.
+const void* granule(const void* address) {
+    return reinterpret_cast<const void*>(uintptr_t(home(address)) / 16 * 16);
+}
+
+std::string describe(const void*) { return "another value at that address"; }
+
+void learn_from(const void* address, Order order) {
+    const auto found = published.find(uintptr_t(home(address)));
+    if (found == published.end()) return;
+    if (acquires(order))
+        current->learn(found->second);
+    else
+        current->noticed = join(current->noticed, found->second);
+}
+
+void publish(void* address, Order order, bool keep) {
+    Knowledge& there = published[uintptr_t(home(address))];
+    const Knowledge mine = releases(order) ? current->tell() : current->released;
+    there = keep ? join(there, mine) : mine;
+}
+
+// The same value found at the same place once more: it waits for another.
+void wait_if_again(const void* address, size_t bytes) {
+    Thread::Load load = {address, current->site, 0};
+    std::memcpy(&load.value, address, bytes < 8 ? bytes : 8);
+    if (load == current->load) {
+        block_on(granule(address), describe, false);
+        std::memcpy(&load.value, address, bytes < 8 ? bytes : 8);
+    }
+    current->load = load;
+}
+
+}  // namespace
+
+void before_load(const void* address, size_t bytes, Order order) {
+    yield();
+    touch(address, bytes, atomic(false));
+    wait_if_again(address, bytes);
+    learn_from(address, order);
+}
+
+void before_store(void* address, size_t bytes, Order order) {
+    yield();
+    current->load = {};
+    touch(address, bytes, atomic(true));
+    publish(address, order, false);
+    written(address, bytes);
+}
+
+void load(const void* address, size_t bytes, void* value, Order order) {
+    ENTER;
+    check_alignment(address, bytes);
+    before_load(address, bytes, order);
+    std::memcpy(value, address, bytes);
+}
+
+void store(void* address, size_t bytes, const void* value, Order order) {
+    ENTER;
+    check_alignment(address, bytes);
+    before_store(address, bytes, order);
+    std::memcpy(address, value, bytes);
+}
+
+void update(void* address, size_t bytes, void (*apply)(void* value, void* operand), void* operand,
+            void* old, Order order) {
+    ENTER;
+    check_alignment(address, bytes);
+    yield();
+    touch(address, bytes, atomic(true));
+    learn_from(address, order);
+    publish(address, order, true);
+    char value[16];
+    std::memcpy(value, address, bytes);
+    std::memcpy(old, value, bytes);
+    apply(value, operand);
+    if (std::memcmp(value, old, bytes)) {
+        current->load = {};
+        std::memcpy(address, value, bytes);
+        written(address, bytes);
+    } else {
+        wait_if_again(address, bytes);
+    }
+}
+
+void fence() {
+    ENTER;
+    yield();
+    current->learn(current->noticed);
+    current->noticed = {};
+    current->released = current->tell();
+}
+
+void proxy_fence() {
+    ENTER;
+    yield();
+    const Knowledge mine = current->tell();
+    current->known.fenced = join(mine.fenced, mine.seen);
+}
+
+void written(const void* address, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 16) wake(granule(static_cast<const char*>(address) + i));
+}
+
+void forget_published(uintptr_t begin, uintptr_t end) {
+    published.erase(published.lower_bound(begin), published.lower_bound(end));
+}
+
+}  // namespace emulated

@@ -1,0 +1,97 @@
+// Memory that threads share on purpose.
+#include <ptx/barrier.h>
+#include <ptx/memory.h>
+
+#include "kernel.h"
+
+using namespace rnn::cuda;
+
+namespace {
+
+// All of them, by all threads: (8) of one type.
+template <class T>
+__global__ void operations(Arguments p) {
+    T* at = p.array<T>(0);
+    const T x = T(threadIdx.x + 1);
+    atomicAdd(&at[0], x);
+    atomicMax(&at[2], x);
+    atomicMin(&at[3], x);
+    atomicAnd(&at[4], x | 64);
+    atomicOr(&at[5], x);
+    atomicExch(&at[6], T(7));
+    if constexpr (sizeof(T) == 4) atomicSub(&at[1], x);
+    for (T seen = 0, next; (next = atomicCAS(&at[7], seen, T(seen + x))) != seen;)
+        seen = next;
+}
+
+// Block b waits for the flag of block b - 1, adds to what that left, and passes it on. The flag is
+// released and acquired, fenced (volatile), or the value itself.
+__device__ void wait_acquired(const uint32_t* flag) {
+    while (!ptx::load_acquire(flag)) {
+    }
+}
+
+__global__ void relay_released(Arguments p) {
+    const int b = blockIdx.x;
+    if (b) wait_acquired(p.array<uint32_t>(1) + b - 1);
+    p.array<int>(0)[b] += b ? p.array<int>(0)[b - 1] : 0;
+    ptx::store_release(p.array<uint32_t>(1) + b, 1);
+}
+
+__global__ void relay_fenced(Arguments p) {
+    const int b = blockIdx.x;
+    volatile uint32_t* flags = p.array<uint32_t>(1);
+    while (b && !flags[b - 1]) __nanosleep(100);
+    __threadfence();
+    p.array<int>(0)[b] += b ? p.array<int>(0)[b - 1] : 0;
+    __threadfence();
+    flags[b] = 1;
+}
+
+// Value and flag in one word.
+__global__ void relay_tagged(Arguments p) {
+    const int b = blockIdx.x;
+    uint64_t* words = p.array<uint64_t>(1);
+    uint64_t before = uint64_t(1) << 32;
+    while (b && !((before = ptx::load_relaxed(&words[b - 1])) >> 32)) {
+    }
+    const int value = p.array<int>(0)[b] + int(uint32_t(before));
+    p.array<int>(0)[b] = value;
+    ptx::store_relaxed(&words[b], uint64_t(1) << 32 | uint32_t(value));
+}
+
+// The first block goes on when all have added to a counter.
+__global__ void count(Arguments p) {
+    const int n = gridDim.x * blockDim.x, me = blockIdx.x * blockDim.x + threadIdx.x;
+    uint32_t* counter = p.array<uint32_t>(1);
+    p.array<int>(0)[me] = me;
+    ptx::add_release(counter, 1);
+    if (blockIdx.x) return;
+    while (ptx::load_acquire(counter) != uint32_t(n)) {
+    }
+    int sum = 0;
+    for (int i = 0; i < n; i++) sum += p.array<int>(0)[i];
+    p.array<int>(2)[me] = sum;
+}
+
+// A barrier of the grid between rounds.
+__global__ void rounds(Arguments p) {
+    const int n = gridDim.x * blockDim.x, me = blockIdx.x * blockDim.x + threadIdx.x;
+    for (int round = 0; round < p.number(0); round++) {
+        int* from = p.array<int>(round % 2);
+        p.array<int>(1 - round % 2)[me] = from[(me + 1) % n] + 1;
+        ptx::sync_grid();
+    }
+}
+
+}  // namespace
+
+void add_atomics(Kernels& kernels) {
+    kernels["atomics int"] = operations<int>;
+    kernels["atomics long"] = operations<unsigned long long>;
+    kernels["relay released"] = relay_released;
+    kernels["relay fenced"] = relay_fenced;
+    kernels["relay tagged"] = relay_tagged;
+    kernels["count"] = count;
+    kernels["rounds"] = rounds;
+}
