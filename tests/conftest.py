@@ -49,11 +49,12 @@ KERNELS = ["cpu", "emulated", "triton", pytest.param("cuda", marks=pytest.mark.g
 
 
 @contextmanager
-def running(name: str) -> Iterator[str]:
+def running(name: str, test: str = "") -> Iterator[str]:
     """On that backend; new tensors lie on its device. Skips the test where it cannot run."""
     with pytest.MonkeyPatch.context() as patch:
         if name == "emulated":
             patch.setitem(BACKENDS, name, emulated.backend())
+            emulated.machine().seed(emulated.seed_of(test))
         why = BACKENDS[name].unavailable()
         on_gpu = name in ("cuda", "triton") and torch.cuda.is_available()
         if why:
@@ -66,14 +67,14 @@ def running(name: str) -> Iterator[str]:
 @pytest.fixture(params=[*KERNELS, "reference"])
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each backend that runs on this machine."""
-    with running(request.param) as name:
+    with running(request.param, request.node.nodeid) as name:
         yield name
 
 
 @pytest.fixture(params=KERNELS)
 def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each of them with kernels of its own."""
-    with running(request.param) as name:
+    with running(request.param, request.node.nodeid) as name:
         yield name
 
 

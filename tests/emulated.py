@@ -10,6 +10,7 @@ from functools import cache, wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from zlib import crc32
 
 from built import build, load
 from torch import Tensor
@@ -41,6 +42,11 @@ def kernels() -> ModuleType:
     """The kernels of tests/kernels."""
     machine()
     return load(_folder(), "_kernels")
+
+
+def seed_of(test: str) -> int:
+    """The schedule of a test: one of its own, or $EMULATION_SEED."""
+    return int(os.environ.get("EMULATION_SEED", crc32(test.encode())))
 
 
 def may_touch(**buffers: Tensor | None) -> None:

@@ -107,8 +107,9 @@ def test_messages_say_who_and_where() -> None:
     with pytest.raises(RuntimeError) as raised:
         run("arrival", 1, 3)
     assert "threads 0-63 of block (0,0,0) at " in str(raised.value)
-    assert "waiting for phase 0 of an mbarrier of block (0,0,0), which lacks 1 of 64 arrivals" in str(
-        raised.value
+    assert (
+        "waiting for phase 0 of an mbarrier of block (0,0,0), which lacks 1 of 64 arrivals"
+        in str(raised.value)
     )
 
 

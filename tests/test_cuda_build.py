@@ -14,7 +14,9 @@ import pytest
 from rnn_kernels import cuda
 
 ROOT = Path(__file__).parents[1]
-UNITS = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
+SOURCES = ROOT / "csrc" / "cuda"
+UNITS = sorted(SOURCES.glob("*.cu"))
+TEST_UNITS = sorted((ROOT / "tests" / "kernels").glob("*.cu"))
 NVCC = shutil.which("nvcc")
 needs_nvcc = pytest.mark.skipif(NVCC is None, reason="nvcc is not installed")
 
@@ -31,20 +33,21 @@ def compiled(unit: Path, architecture: str, folder: Path) -> tuple[Path, str]:
     cubin = folder / f"{unit.stem}.{architecture}.cubin"
     target = f"-gencode=arch=compute_{architecture},code=sm_{architecture}"
     flags = ["-std=c++20", target, "-Werror=all-warnings", "-Xcompiler=-Wall,-Wextra", "-Xptxas=-v"]
-    done = subprocess.run(
-        [NVCC, *flags, "-cubin", "-o", cubin, unit], capture_output=True, text=True
-    )
+    command = [NVCC, *flags, f"-I{SOURCES}", "-cubin", "-o", cubin, unit]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return cubin, done.stderr
 
 
+def machine_code(cubin: Path) -> str:
+    command = [cuobjdump(), "-sass", cubin]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def accesses(cubin: Path) -> dict[str, Counter[str]]:
     """Global and local memory instructions of each kernel."""
-    text = subprocess.run(
-        [cuobjdump(), "-sass", cubin], capture_output=True, text=True, check=True
-    ).stdout
     found: dict[str, Counter[str]] = {}
-    for line in text.splitlines():
+    for line in machine_code(cubin).splitlines():
         if match := re.search(r"Function : (\S+)", line):
             kernel = found.setdefault(match[1], Counter())
         elif match := re.search(r"\b((?:LDG|STG|LDL|STL)[.A-Z0-9]*)", line):
@@ -84,3 +87,25 @@ def test_the_extension_imports_without_a_driver() -> None:
     """And says what it was built for."""
     assert cuda._cuda is not None, "nvcc is there, but the package was built without CUDA"
     assert re.fullmatch(r"CUDA \d+\.\d+, sm_80 90a", cuda.built())
+
+
+# What csrc/cuda/ptx is made of, by the file of tests/kernels that uses it.
+INSTRUCTIONS = {
+    "atomics": "LD.E.STRONG.GPU ST.E.STRONG.GPU LD.E.64.STRONG.GPU ST.E.64.STRONG.GPU",
+    "blocks": "BAR.SYNC BAR.ARV SR_GLOBALTIMERLO",
+    "clusters": "STAS STAS.64 STAS.128 UBLKCP.S.S UCGABAR_ARV UCGABAR_WAIT",
+    "copies": "LDGSTS.E LDGSTS.E.64 LDGSTS.E.BYPASS.128 UBLKCP.S.G UBLKCP.G.S FENCE.VIEW.ASYNC",
+    "matrices": "HMMA.16816.F32 HMMA.16816.F32.BF16 HMMA.1688.F32.TF32 LDSM.16.MT88.4",
+    "mbarriers": "SYNCS.EXCH.64 SYNCS.ARRIVE.TRANS64 SYNCS.PHASECHK.TRANS64.TRYWAIT",
+}
+
+
+@needs_nvcc
+@pytest.mark.parametrize("unit", TEST_UNITS, ids=lambda unit: unit.stem)
+def test_primitives_become_the_instructions_they_name(unit: Path, tmp_path: Path) -> None:
+    cubin, _ = compiled(unit, "90a", tmp_path)
+    if cuobjdump() is None:
+        pytest.skip("cuobjdump is not installed: the instructions were not checked")
+    code = machine_code(cubin)
+    for instruction in INSTRUCTIONS.get(unit.stem, "").split():
+        assert re.search(rf"\b{re.escape(instruction)}\b", code), instruction

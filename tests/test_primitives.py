@@ -22,7 +22,7 @@ def bits(t: Tensor) -> Tensor:
 def fragment_a(k: int) -> tuple[Tensor, Tensor]:
     i = torch.arange(8 if k == 16 else 4)
     if k == 16:
-        row = GROUP[:, None] + torch.where((i < 2) | (4 <= i) & (i < 6), 0, 8)
+        row = GROUP[:, None] + torch.where((i < 2) | (i >= 4) & (i < 6), 0, 8)
         column = WITHIN[:, None] * 2 + (i & 1) + torch.where(i < 4, 0, 8)
     else:
         row = GROUP[:, None] + torch.where((i == 0) | (i == 2), 0, 8)
@@ -197,10 +197,12 @@ def test_shuffles_and_votes(width: int, by: int, world: World) -> None:
         for got, (source, allowed) in zip(to[:, me], sources, strict=True):
             assert got.item() == data[warp + (source if allowed else lane)].item()
         values = data[warp : warp + 32]
-        assert votes[0, me].item() & 0xFFFFFFFF == sum(int(v > 0) << i for i, v in enumerate(values))
-        assert votes[1, me].item() == (values > 2).any() and votes[2, me].item() == (
-            values > -2
-        ).all()
+        assert votes[0, me].item() & 0xFFFFFFFF == sum(
+            int(v > 0) << i for i, v in enumerate(values)
+        )
+        assert (
+            votes[1, me].item() == (values > 2).any() and votes[2, me].item() == (values > -2).all()
+        )
 
 
 def test_halves_of_a_warp(world: World) -> None:
@@ -238,9 +240,7 @@ def test_flags_between_blocks(how: str, world: World) -> None:
     for seed in SEEDS:
         values = torch.arange(1, 8, dtype=torch.int32)
         flags = torch.zeros(7, dtype=torch.int64)
-        world.run(
-            f"relay {how}", values, flags, grid=7, block=1, cooperative=True, seed=seed
-        )
+        world.run(f"relay {how}", values, flags, grid=7, block=1, cooperative=True, seed=seed)
         assert values.tolist() == [1, 3, 6, 10, 15, 21, 28]
 
 

@@ -20,8 +20,7 @@ __global__ void operations(Arguments p) {
     atomicOr(&at[5], x);
     atomicExch(&at[6], T(7));
     if constexpr (sizeof(T) == 4) atomicSub(&at[1], x);
-    for (T seen = 0, next; (next = atomicCAS(&at[7], seen, T(seen + x))) != seen;)
-        seen = next;
+    for (T seen = 0, next; (next = atomicCAS(&at[7], seen, T(seen + x))) != seen;) seen = next;
 }
 
 // Block b waits for the flag of block b - 1, adds to what that left, and passes it on. The flag is
@@ -74,6 +73,12 @@ __global__ void count(Arguments p) {
     p.array<int>(2)[me] = sum;
 }
 
+// Which block came when: the first word counts.
+__global__ void log_order(Arguments p) {
+    int* log = p.array<int>(0);
+    log[1 + atomicAdd(&log[0], 1)] = blockIdx.x;
+}
+
 // A barrier of the grid between rounds.
 __global__ void rounds(Arguments p) {
     const int n = gridDim.x * blockDim.x, me = blockIdx.x * blockDim.x + threadIdx.x;
@@ -93,5 +98,6 @@ void add_atomics(Kernels& kernels) {
     kernels["relay fenced"] = relay_fenced;
     kernels["relay tagged"] = relay_tagged;
     kernels["count"] = count;
+    kernels["log"] = log_order;
     kernels["rounds"] = rounds;
 }

@@ -33,9 +33,10 @@ void launch(const std::string& name, const Size& grid, const Size& block, const 
     for (size_t i = 0; i < arrays.size(); i++)
         arguments.arrays[i] = reinterpret_cast<void*>(arrays[i]);
     for (size_t i = 0; i < numbers.size(); i++) arguments.numbers[i] = numbers[i];
-    rnn::cuda::launch({0, reinterpret_cast<cudaStream_t>(stream)},
-                      {size(grid), size(block), shared, size(cluster), cooperative},
-                      [&] { return name; }, all().at(name), arguments);
+    rnn::cuda::launch(
+        {0, reinterpret_cast<cudaStream_t>(stream)},
+        {size(grid), size(block), shared, size(cluster), cooperative}, [&] { return name; },
+        all().at(name), arguments);
 }
 
 }  // namespace

@@ -6,8 +6,8 @@
 
 namespace rnn::cuda::ptx {
 
-// Barrier 1 to 15 of this block; `threads`, a multiple of 32, is how many come in all, be it to wait
-// or only to arrive. (0 is that of __syncthreads.)
+// Barrier 1 to 15 of this block; `threads`, a multiple of 32, is how many come in all, be it to
+// wait or only to arrive. (0 is that of __syncthreads.)
 __device__ inline void barrier_sync(uint32_t barrier, uint32_t threads) {
     asm volatile("barrier.cta.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }

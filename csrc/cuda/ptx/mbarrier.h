@@ -33,10 +33,10 @@ __device__ inline void mbarrier_arrive_expect(Mbarrier* m, uint32_t bytes) {
                  : "memory");
 }
 __device__ inline void mbarrier_expect(Mbarrier* m, uint32_t bytes) {
-    asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(
-                     shared_address(m)),
-                 "r"(bytes)
-                 : "memory");
+    asm volatile(
+        "mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(shared_address(m)),
+        "r"(bytes)
+        : "memory");
 }
 
 // Whether the phase of this parity (its number's last bit) is complete, after a while of waiting

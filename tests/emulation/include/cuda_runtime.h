@@ -63,7 +63,10 @@ cudaError_t cudaFuncSetAttribute(F* kernel, cudaFuncAttribute attribute, int val
     return emulated::set_attribute(reinterpret_cast<const void*>(kernel), attribute, value);
 }
 
-enum cudaLaunchAttributeID { cudaLaunchAttributeCooperative = 2, cudaLaunchAttributeClusterDimension = 4 };
+enum cudaLaunchAttributeID {
+    cudaLaunchAttributeCooperative = 2,
+    cudaLaunchAttributeClusterDimension = 4
+};
 union cudaLaunchAttributeValue {
     struct {
         unsigned x, y, z;

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace emulated {
@@ -57,12 +59,20 @@ inline Seen with(const Seen& clock, uint32_t agent, uint32_t time) {
     more.raise(agent, time);
     return std::make_shared<const Clock>(std::move(more));
 }
+// Those who left one barrier and learn the same thing go on sharing what they know.
 inline Seen join(const Seen& a, const Seen& b) {
     if (!b || a == b) return a;
     if (!a) return b;
+    static struct {
+        Seen a, b, sum;
+    } recent[8];
+    static size_t oldest = 0;
+    for (const auto& r : recent)
+        if (r.a == a && r.b == b) return r.sum;
     Clock sum = *a;
     sum.join(*b);
-    return std::make_shared<const Clock>(std::move(sum));
+    auto& r = recent[oldest++ % std::size(recent)];
+    return (r = {a, b, std::make_shared<const Clock>(std::move(sum))}).sum;
 }
 inline Knowledge join(const Knowledge& a, const Knowledge& b) {
     return {join(a.seen, b.seen), join(a.finished, b.finished), join(a.fenced, b.fenced)};
@@ -71,10 +81,21 @@ inline Knowledge join(const Knowledge& a, const Knowledge& b) {
 // The join of many, of whom most know the same.
 class Gathering {
 public:
+    // All that an agent knows, and itself.
     void add(const Knowledge& one, uint32_t agent, uint32_t time) {
         seen_.add(one.seen);
         finished_.add(one.finished);
         fenced_.add(one.fenced);
+        add_seen(agent, time);
+    }
+    // That it has come to its end.
+    void add_finished(const Knowledge& one, uint32_t agent, uint32_t time) {
+        finished_.add(one.seen);
+        finished_.add(one.finished);
+        finished_.sum.raise(agent, time);
+        finished_.any = true;
+    }
+    void add_seen(uint32_t agent, uint32_t time) {
         seen_.sum.raise(agent, time);
         seen_.any = true;
     }
@@ -84,12 +105,12 @@ private:
     struct Sum {
         Clock sum;
         bool any = false;
-        Seen last;
+        Seen recent[2];
 
         void add(const Seen& one) {
-            if (!one || one == last) return;
+            if (!one || one == recent[0] || one == recent[1]) return;
             sum.join(*one);
-            last = one;
+            recent[1] = std::exchange(recent[0], one);
             any = true;
         }
         Seen get() const { return any ? std::make_shared<const Clock>(sum) : nullptr; }

@@ -20,13 +20,13 @@ enum class Kind { group, bulk_group, mbarrier };
 struct Copy {
     Kind kind;
     Thread* thread;
-    uint32_t group;     // of the thread's
-    void* to;           // all addresses at home
-    const void* from;   // null: the value
+    uint32_t group;    // of the thread's
+    void* to;          // all addresses at home
+    const void* from;  // null: the value
     unsigned bytes, read;
     void* mbarrier;
     uint32_t landing;
-    Seen finished;
+    Start start;
     char value[16] = {};
 };
 
@@ -34,7 +34,8 @@ std::vector<Copy> under_way;
 
 void land(size_t i) {
     const Copy copy = under_way[i];
-    under_way.erase(under_way.begin() + ptrdiff_t(i));
+    under_way[i] = under_way.back();
+    under_way.pop_back();
     for (const void* end : {const_cast<const void*>(copy.to), copy.from})
         if (const Block* block = owner(end); block && block->exited())
             fault("a copy is under way in the shared memory of " + block->name() +
@@ -43,7 +44,8 @@ void land(size_t i) {
     std::memset(to, 0, copy.bytes);
     std::memcpy(to, copy.from ? here(copy.from) : copy.value, copy.read);
     written(to, copy.bytes);
-    if (copy.kind == Kind::mbarrier) mbarrier_landed(copy.mbarrier, copy.bytes, copy.landing, copy.finished);
+    if (copy.kind == Kind::mbarrier)
+        mbarrier_landed(copy.mbarrier, copy.bytes, copy.landing, copy.start);
 }
 
 template <class Condition>
@@ -70,9 +72,8 @@ void wait_for(Kind kind, uint32_t committed, unsigned groups, uint32_t first, ui
     yield();
     if (committed <= groups) return;
     const uint32_t done = committed - groups;
-    land_those([&](const Copy& c) {
-        return c.kind == kind && c.thread == current && c.group < done;
-    });
+    land_those(
+        [&](const Copy& c) { return c.kind == kind && c.thread == current && c.group < done; });
     Knowledge& known = current->known;
     for (uint32_t i = first; i <= last; i++)
         known.seen = with(known.seen, current->agent + i, done);
@@ -80,7 +81,8 @@ void wait_for(Kind kind, uint32_t committed, unsigned groups, uint32_t first, ui
 
 void check_bulk(const void* to, const void* from, unsigned bytes) {
     for (const void* address : {to, from}) check_alignment(address, 16);
-    if (bytes % 16) fault("a bulk copy of " + std::to_string(bytes) + " bytes, not a multiple of 16");
+    if (bytes % 16)
+        fault("a bulk copy of " + std::to_string(bytes) + " bytes, not a multiple of 16");
 }
 
 // Both ends of a copy that completes on an mbarrier.
@@ -98,9 +100,16 @@ void start(void* to, const void* from, const void* value, unsigned bytes, void* 
     }
     touch(to, bytes, access);
     // What its thread has written is not conveyed with it, but that it has read is.
-    const Knowledge mine = current->tell();
-    Copy copy = {Kind::mbarrier, current, 0, to, from ? home(from) : nullptr, bytes, bytes,
-                 mbarrier, access.time, join(mine.seen, mine.finished)};
+    Copy copy = {Kind::mbarrier,
+                 current,
+                 0,
+                 to,
+                 from ? home(from) : nullptr,
+                 bytes,
+                 bytes,
+                 mbarrier,
+                 access.time,
+                 {current->known, current->agent, current->time++}};
     if (value) std::memcpy(copy.value, value, bytes);
     under_way.push_back(copy);
     current->load = {};
@@ -118,8 +127,16 @@ void copy_async(void* shared, const void* global, unsigned bytes, unsigned read)
         touch(global, read, group_copy(Kind::group, false));
     }
     touch(shared, bytes, group_copy(Kind::group, true));
-    under_way.push_back({Kind::group, current, current->groups, home(shared),
-                         read ? home(global) : nullptr, bytes, read, nullptr, 0, nullptr});
+    under_way.push_back({Kind::group,
+                         current,
+                         current->groups,
+                         home(shared),
+                         read ? home(global) : nullptr,
+                         bytes,
+                         read,
+                         nullptr,
+                         0,
+                         {}});
 }
 
 void commit_copies() {
@@ -150,8 +167,16 @@ void bulk_store(void* global, const void* shared, unsigned bytes) {
     if (owner(home(shared)) != current->block) fault("a bulk store from other than shared memory");
     touch(shared, bytes, group_copy(Kind::bulk_group, false));
     touch(global, bytes, group_copy(Kind::bulk_group, true));
-    under_way.push_back({Kind::bulk_group, current, current->bulk_groups, global, home(shared),
-                         bytes, bytes, nullptr, 0, nullptr});
+    under_way.push_back({Kind::bulk_group,
+                         current,
+                         current->bulk_groups,
+                         global,
+                         home(shared),
+                         bytes,
+                         bytes,
+                         nullptr,
+                         0,
+                         {}});
 }
 
 void commit_bulk() {

@@ -101,8 +101,7 @@ std::string Grid::agent_name(uint32_t agent) const {
     const dim3 g = launch.grid, b = launch.block;
     const std::string of =
         " of " + text("block", dim3(block % g.x, block / g.x % g.y, block / g.x / g.y));
-    if (within >= threads * thread_agents)
-        return "a copy that completes on an mbarrier" + of;
+    if (within >= threads * thread_agents) return "a copy that completes on an mbarrier" + of;
     const uint32_t i = within / thread_agents;
     static constexpr const char* kind[] = {"", "a copy by ", "a bulk copy by ", "a bulk copy by "};
     return kind[within % thread_agents] +

@@ -32,8 +32,8 @@ struct Thread {
 
     // Where it stands.
     Fibre* fibre = nullptr;
-    const void* site = nullptr;    // of the last call into the machine
-    const void* key = nullptr;     // what it waits on, or null
+    const void* site = nullptr;  // of the last call into the machine
+    const void* key = nullptr;   // what it waits on, or null
     Describe describe = nullptr;
     bool patient = true;  // or it also goes on when time passes
     bool exited = false;
@@ -63,9 +63,9 @@ struct Thread {
     void learn(const Knowledge& more) { known = join(known, more); }
     // What others learn from it; what it does from now on is not part of that.
     Knowledge tell() {
-        known.seen = with(known.seen, agent, time);
-        time++;
-        return known;
+        Knowledge mine = known;
+        mine.seen = with(known.seen, agent, time++);
+        return mine;
     }
 };
 
@@ -81,7 +81,7 @@ struct Block {
     uint64_t bias = 0;
     std::vector<uint64_t> warp_bias;
 
-    char* shared;               // static variables first, then dynamic memory
+    char* shared;  // static variables first, then dynamic memory
     size_t static_bytes, bytes;
     std::map<unsigned, Barrier> barriers;
     std::vector<Meetings> warps;
@@ -99,7 +99,7 @@ struct Block {
 struct Cluster {
     std::vector<Block*> blocks;  // by rank
     Barrier barrier;
-    unsigned alive() const;      // threads
+    unsigned alive() const;  // threads
 };
 
 // Blocks that run side by side: a cluster, or the whole of a cooperative grid.
@@ -131,9 +131,9 @@ constexpr uint32_t thread_agents = 4, block_mbarriers = 256;
 
 struct Grid {
     const Launch& launch;
-    unsigned threads;      // of a block
-    size_t static_bytes;   // shared variables of the kernel's module
-    char* static_window;   // where the kernel sees those of its block
+    unsigned threads;     // of a block
+    size_t static_bytes;  // shared variables of the kernel's module
+    char* static_window;  // where the kernel sees those of its block
     Block* in_window = nullptr;
     std::vector<char> host_window;
 

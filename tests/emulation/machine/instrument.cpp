@@ -33,11 +33,11 @@ void volatile_access(void* address, size_t bytes, bool write, const void* site) 
 }  // namespace
 
 #define HERE __builtin_return_address(0)
-#define ACCESSES(bytes)                                                                  \
-    void __tsan_read##bytes(void* p) { access(p, bytes, false, true, HERE); }            \
-    void __tsan_write##bytes(void* p) { access(p, bytes, true, true, HERE); }            \
-    void __tsan_unaligned_read##bytes(void* p) { access(p, bytes, false, false, HERE); } \
-    void __tsan_unaligned_write##bytes(void* p) { access(p, bytes, true, false, HERE); } \
+#define ACCESSES(bytes)                                                                   \
+    void __tsan_read##bytes(void* p) { access(p, bytes, false, true, HERE); }             \
+    void __tsan_write##bytes(void* p) { access(p, bytes, true, true, HERE); }             \
+    void __tsan_unaligned_read##bytes(void* p) { access(p, bytes, false, false, HERE); }  \
+    void __tsan_unaligned_write##bytes(void* p) { access(p, bytes, true, false, HERE); }  \
     void __tsan_volatile_read##bytes(void* p) { volatile_access(p, bytes, false, HERE); } \
     void __tsan_volatile_write##bytes(void* p) { volatile_access(p, bytes, true, HERE); }
 

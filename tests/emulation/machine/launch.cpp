@@ -44,7 +44,8 @@ void sync_warp(uint32_t mask) {
 
 void cluster_arrive(bool release) {
     ENTER;
-    if (current->in_cluster_barrier) fault("a second arrival at the cluster's barrier, with no wait");
+    if (current->in_cluster_barrier)
+        fault("a second arrival at the cluster's barrier, with no wait");
     current->in_cluster_barrier = true;
     Cluster& cluster = *current->block->cluster;
     current->cluster_round = cluster.barrier.arrive(cluster.alive(), release);
@@ -60,7 +61,8 @@ void cluster_wait() {
 
 void sync_grid() {
     ENTER;
-    if (!grid->launch.cooperative) fault("a barrier of the grid in a launch that is not cooperative");
+    if (!grid->launch.cooperative)
+        fault("a barrier of the grid in a launch that is not cooperative");
     Gang& gang = *current->block->gang;
     gang.barrier.wait(gang.barrier.arrive(gang.alive()));
 }

@@ -20,14 +20,14 @@ struct Mbarrier {
     unsigned expected, pending;
     int64_t bytes = 0;
     uint32_t phase = 0;
-    Knowledge gathered;   // from who arrived in this phase
+    Gathering gathered;   // from who arrived in this phase
     Knowledge completed;  // what waiters for the phases before learn
 
     void check() {
         if (pending || bytes) return;
         phase++;
         pending = expected;
-        completed = join(completed, gathered);
+        completed = join(completed, gathered.all());
         gathered = {};
         wake(this);
     }
@@ -64,8 +64,7 @@ void mbarrier_init(void* address, unsigned count) {
     const auto [place, fresh] = mbarriers.try_emplace(uintptr_t(home(address)));
     if (!fresh) fault("an mbarrier was initialised twice");
     if (block->mbarriers == block_mbarriers) fault("more than 256 mbarriers in a block");
-    const uint32_t agent =
-        block->first_agent + grid->threads * thread_agents + block->mbarriers++;
+    const uint32_t agent = block->first_agent + grid->threads * thread_agents + block->mbarriers++;
     place->second = {block, agent, count, count, 0, 0, {}, {}};
     touch(address, 8, plain(true));
     make_opaque(address, true);
@@ -89,7 +88,7 @@ void mbarrier_arrive(void* address, unsigned bytes) {
     touch(address, 8, atomic(true));
     // All arrivals have come, only bytes are missing: whose is this?
     if (!m.pending) fault("an arrival more than the mbarrier expects in a phase");
-    m.gathered = join(m.gathered, current->tell());
+    m.gathered.add(current->known, current->agent, current->time++);
     m.bytes += bytes;
     check_bytes(m);
     m.pending--;
@@ -129,11 +128,11 @@ Access mbarrier_copy(const void* address, bool async_proxy) {
     return access;
 }
 
-void mbarrier_landed(const void* address, unsigned bytes, uint32_t landing, const Seen& finished) {
+void mbarrier_landed(const void* address, unsigned bytes, uint32_t landing, const Start& start) {
     Mbarrier& m = find(address);
     set_landed(landing, m.phase + 1);
-    m.gathered.seen = with(m.gathered.seen, m.agent, m.phase + 1);
-    m.gathered.finished = join(m.gathered.finished, finished);
+    m.gathered.add_seen(m.agent, m.phase + 1);
+    m.gathered.add_finished(start.known, start.agent, start.time);
     m.bytes -= bytes;
     check_bytes(m);
     m.check();

@@ -19,8 +19,12 @@ bool mbarrier_try_wait(const void* address, unsigned parity);
 
 // For copies: what they are known as, from their start to when their bytes have landed.
 Access mbarrier_copy(const void* address, bool async_proxy);
-// `finished` is what had come to its end when the copy was started.
-void mbarrier_landed(const void* address, unsigned bytes, uint32_t landing, const Seen& finished);
+// What the thread that starts a copy knows then.
+struct Start {
+    Knowledge known;
+    uint32_t agent, time;
+};
+void mbarrier_landed(const void* address, unsigned bytes, uint32_t landing, const Start& start);
 // Those between two addresses at home.
 void forget_mbarriers(uintptr_t begin, uintptr_t end);
 

@@ -11,8 +11,8 @@ namespace {
 std::string describe(const void* key) {
     const auto* m = static_cast<const Meeting*>(key);
     char text[120];
-    std::snprintf(text, sizeof(text), "lanes %#x of %s, of which %#x are there",
-                  m->mask & m->there, m->what, m->come);
+    std::snprintf(text, sizeof(text), "lanes %#x of %s, of which %#x are there", m->mask & m->there,
+                  m->what, m->come);
     return text;
 }
 

@@ -87,8 +87,9 @@ bool ordered(const Access& past, const Access& now) {
 
 [[noreturn]] void race(const Access& past, const Access& now, const Region& region,
                        uintptr_t address) {
-    fault("race on " + place(region, address) + ": this " + verb(now) + " is not ordered after the " +
-          verb(past) + " by " + grid->agent_name(past.agent) + " at " + position(past.site) +
+    fault("race on " + place(region, address) + ": this " + verb(now) +
+          " is not ordered after the " + verb(past) + " by " + grid->agent_name(past.agent) +
+          " at " + position(past.site) +
           (now.async_proxy && seen(past) ? " (no proxy fence between them)" : ""));
 }
 
@@ -98,15 +99,17 @@ void remember(Word& word, uint8_t mask, const Access& now, const Region& region,
     for (const Past& past : word.past) {
         const Access& a = past.access;
         const bool before = ordered(a, now);
-        const bool conflict = (past.mask & mask) && (a.write || now.write) && !(a.atomic && now.atomic);
+        const bool conflict =
+            (past.mask & mask) && (a.write || now.write) && !(a.atomic && now.atomic);
         if (conflict && !before) race(a, now, region, address);
         // Whatever is unordered with it is unordered with this one too.
-        const bool replaced = before && !(past.mask & ~mask) && (now.write || !a.write) &&
-                              (a.atomic || !now.atomic);
+        const bool replaced =
+            before && !(past.mask & ~mask) && (now.write || !a.write) && (a.atomic || !now.atomic);
         if (!replaced) word.past[kept++] = past;
     }
     word.past.resize(kept);
-    word.past.push_back({now, mask});
+    // Of an mbarrier only who initialised it matters: all that follows is atomic.
+    if (!word.opaque) word.past.push_back({now, mask});
 }
 
 const Region& region_of(uintptr_t address, size_t bytes, const Access& now) {
@@ -120,7 +123,8 @@ const Region& region_of(uintptr_t address, size_t bytes, const Access& now) {
         if (peer->cluster != current->block->cluster)
             fault("access to the shared memory of " + peer->name() + ", of another cluster");
         if (!peer->started)
-            fault("access to the shared memory of " + peer->name() + ", which may not have started");
+            fault("access to the shared memory of " + peer->name() +
+                  ", which may not have started");
         if (peer->exited()) {
             fault("access to the shared memory of " + peer->name() + ", which has exited");
         }
@@ -148,7 +152,8 @@ void touch(const void* pointer, size_t bytes, const Access& now) {
         const uintptr_t next = std::min(begin / 8 * 8 + 8, end);
         const auto mask = uint8_t((0xff >> (8 - (next - begin))) << begin % 8);
         Word& word = words.at(begin);
-        if (word.opaque && !now.atomic) fault("plain " + std::string(verb(now)) + " of an mbarrier");
+        if (word.opaque && !now.atomic)
+            fault("plain " + std::string(verb(now)) + " of an mbarrier");
         if (region.shared && !now.write && (mask & ~word.written))
             fault("read of " + place(region, begin) + ", which nobody has written");
         remember(word, mask, now, region, begin);

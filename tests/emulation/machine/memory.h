@@ -16,9 +16,9 @@ struct Access {
     uint32_t agent;
     uint32_t time;  // of the agent; or a number for landed(), if it is not known yet
     bool write = false;
-    bool atomic = false;      // two of these are no race
-    bool async_proxy = false; // sees what others wrote only through a proxy fence
-    bool deferred = false;    // the time is a number for landed()
+    bool atomic = false;       // two of these are no race
+    bool async_proxy = false;  // sees what others wrote only through a proxy fence
+    bool deferred = false;     // the time is a number for landed()
 };
 
 // The calling thread's own access.

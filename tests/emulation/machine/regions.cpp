@@ -13,7 +13,7 @@ std::string Regions::near(uintptr_t address) const {
     const Region* nearest = nullptr;
     uintptr_t distance = UINTPTR_MAX;
     for (const Region& r : all_) {
-        const uintptr_t d = address < r.begin ? r.begin - address
+        const uintptr_t d = address < r.begin  ? r.begin - address
                             : address >= r.end ? address - r.end
                                                : 0;
         if (d < distance) distance = d, nearest = &r;

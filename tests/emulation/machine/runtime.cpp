@@ -57,8 +57,8 @@ cudaError_t set_attribute(const void* kernel, cudaFuncAttribute attribute, int v
 
 cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, const void* call,
                    size_t call_bytes, void (*enter)(const void* call)) {
-    Launch l = {config.gridDim, config.blockDim, 1, config.dynamicSmemBytes, false, kernel, call,
-                call_bytes, enter};
+    Launch l = {config.gridDim, config.blockDim, 1,    config.dynamicSmemBytes, false, kernel,
+                call,           call_bytes,      enter};
     for (unsigned i = 0; i < config.numAttrs; i++) {
         const cudaLaunchAttribute& a = config.attrs[i];
         if (a.id == cudaLaunchAttributeCooperative) l.cooperative = a.val.cooperative != 0;
@@ -83,8 +83,7 @@ const char* cudaGetErrorString(cudaError_t error) {
         case cudaErrorInvalidDeviceFunction: return "invalid device function";
         case cudaErrorInvalidDevice: return "invalid device ordinal";
         case cudaErrorNoKernelImageForDevice: return "no kernel image is available";
-        case cudaErrorCooperativeLaunchTooLarge:
-            return "too many blocks in cooperative launch";
+        case cudaErrorCooperativeLaunchTooLarge: return "too many blocks in cooperative launch";
     }
     return "unrecognized error code";
 }
@@ -92,11 +91,9 @@ cudaError_t cudaGetLastError() { return cudaSuccess; }
 cudaError_t cudaDriverGetVersion(int* version) { return *version = 0, cudaSuccess; }
 cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
 cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
-cudaError_t cudaSetDevice(int device) {
-    return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
-}
+cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
-    *p = {"emulated on the CPU", 9, 0, int(emulated::multiprocessors), 65536, 0,
+    *p = {"emulated on the CPU",   9, 0, int(emulated::multiprocessors), 65536, 0,
           emulated::shared_at_most};
     return cudaSuccess;
 }

@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <optional>
-#include <set>
-#include <unordered_map>
 
 #include "copies.h"
 #include "fault.h"
 #include "launch.h"
 #include "mbarrier.h"
 #include "memory.h"
+#include "schedule.h"
 #include "shared_window.h"
 #include "sharing.h"
 
@@ -20,171 +19,22 @@ Thread* current;
 
 namespace {
 
-uint64_t seed_set, state;
+// When all wait, time passes this often, each time twice as much, before it is called a deadlock.
+constexpr unsigned most_stalls = 64, most_doublings = 40;
+constexpr uint64_t first_stall_ns = 1000;
+constexpr uint64_t most_switches = 200'000'000;
 
-// xorshift64*, Vigna 2016.
-uint64_t next() {
-    state ^= state >> 12;
-    state ^= state << 25;
-    state ^= state >> 27;
-    return state * 0x2545f4914f6cdd1d;
-}
-
-// The schedule of one launch: the ready thread of highest priority goes. Priorities of threads,
-// warps or whole blocks are drawn at the start and now and then after (Burckhardt et al. 2010,
-// probabilistic concurrency testing): a warp or a block may be held up for as long as the others
-// can go on without it.
-class Schedule {
-public:
-    explicit Schedule() {
-        in_order_ = seed_set == 0;
-        state = (seed_set + 1) * 0x9e3779b97f4a7c15;
-        level_ = int(draw(3));
-        redraw_ = 1u << (2 * draw(4));
-        resident_ = in_order_ ? 1 : 1 + draw(4);
-    }
-
-    void add(Thread& t) {
-        if (in_order_) {
-            t.priority = ~uint64_t(t.agent);
-        } else if (!t.priority || !draw(redraw_)) {
-            uint64_t& warp = t.block->warp_bias[t.number / 32];
-            if (!t.block->bias || !draw(8)) t.block->bias = next();
-            if (!warp || !draw(8)) warp = next();
-            t.priority = (level_ == 2 ? t.block->bias : level_ == 1 ? warp : next()) << 20 |
-                         next() >> 44;
-        }
-        ready_.insert({t.priority, t.agent, &t});
-    }
-    Thread* take() {
-        if (ready_.empty()) return nullptr;
-        const auto last = std::prev(ready_.end());
-        Thread* t = std::get<2>(*last);
-        ready_.erase(last);
-        return t;
-    }
-    void wait(Thread& t) { waiting_[t.key].push_back(&t); }
-    bool release(const void* key) {
-        const auto found = waiting_.find(key);
-        if (found == waiting_.end()) return false;
-        const std::vector<Thread*> threads = std::move(found->second);
-        waiting_.erase(found);
-        for (Thread* t : threads) free(*t);
-        return true;
-    }
-    // Those that are not patient.
-    bool release_impatient() {
-        std::vector<Thread*> woken;
-        for (auto it = waiting_.begin(); it != waiting_.end();) {
-            auto& [key, threads] = *it;
-            const auto patient = std::stable_partition(threads.begin(), threads.end(),
-                                                       [](Thread* t) { return t->patient; });
-            woken.insert(woken.end(), patient, threads.end());
-            threads.erase(patient, threads.end());
-            it = threads.empty() ? waiting_.erase(it) : std::next(it);
-        }
-        std::sort(woken.begin(), woken.end(), [](auto* a, auto* b) { return a->agent < b->agent; });
-        for (Thread* t : woken) free(*t);
-        return !woken.empty();
-    }
-    std::string everyone_waiting() const;
-
-    uint64_t resident() const { return resident_; }
-    uint64_t steps = 0;
-    unsigned stalls = 0;
-
-private:
-    void free(Thread& t) {
-        t.key = nullptr;
-        add(t);
-    }
-
-    bool in_order_;
-    int level_;
-    uint64_t redraw_, resident_;
-    std::set<std::tuple<uint64_t, uint32_t, Thread*>> ready_;
-    std::unordered_map<const void*, std::vector<Thread*>> waiting_;
-};
-
+uint64_t next_seed, nanoseconds_now;
 std::optional<Schedule> schedule;
+unsigned stalls;
 std::optional<std::string> failure;
-uint64_t clock_now;
 std::vector<std::unique_ptr<Fibre>> idle_fibres;
 
-// Threads that stand at the same place for the same reason share a line.
-std::string Schedule::everyone_waiting() const {
-    std::map<std::string, std::vector<Thread*>> reasons;
-    for (const auto& [key, threads] : waiting_)
-        for (Thread* t : threads)
-            reasons[t->block->name() + " at " + position(t->site) + ", waiting for " +
-                    t->describe(t->key)]
-                .push_back(t);
-    std::string text;
-    for (auto& [reason, threads] : reasons) {
-        std::vector<unsigned> numbers;
-        for (Thread* t : threads) numbers.push_back(t->number);
-        std::sort(numbers.begin(), numbers.end());
-        text += "\n  threads ";
-        for (size_t i = 0, j; i < numbers.size(); i = j + 1) {
-            for (j = i; j + 1 < numbers.size() && numbers[j + 1] == numbers[j] + 1;) j++;
-            text += (i ? "," : "") + std::to_string(numbers[i]);
-            if (j > i) text += "-" + std::to_string(numbers[j]);
-        }
-        text += " of " + reason;
-    }
-    return text;
-}
+using Gangs = std::vector<std::unique_ptr<Gang>>;
 
-void enter(void*) { grid->launch.enter(grid->launch.call); }
-
-void run_thread(Thread& t) {
-    if (!t.fibre) {
-        if (idle_fibres.empty()) idle_fibres.push_back(std::make_unique<Fibre>());
-        t.fibre = idle_fibres.back().release();
-        idle_fibres.pop_back();
-        t.fibre->give(
-            [](void* thread) {
-                enter(nullptr);
-                static_cast<Thread*>(thread)->exited = true;
-            },
-            &t);
-        t.block->started = true;
-    }
-    enter_block(*t.block);
-    current = &t;
-    set_builtins(t);
-    t.fibre->resume();
-    current = nullptr;
-    if (!t.exited) return;
-    idle_fibres.emplace_back(t.fibre);
-    t.fibre = nullptr;
-}
-
-void leave(Thread& t) {
-    Block& block = *t.block;
-    Gang& gang = *block.gang;
-    land_all_of(t);
-    block.alive--;
-    schedule->stalls = 0;
-    check(block.warps[t.number / 32], block.lanes(t.number / 32));
-    for (auto& [id, barrier] : block.barriers)
-        if (id == 0) barrier.check(block.alive);
-    block.cluster->barrier.check(block.cluster->alive());
-    gang.barrier.check(gang.alive());
-    if (!gang.alive()) land_all_of(gang);
-}
-
-// Nobody can go on: what runs by itself lands, then time passes.
-void stall() {
-    if (land_any()) return;
-    pass(uint64_t(1000) << std::min(schedule->stalls, 40u));
-    if (schedule->stalls++ < 64 && schedule->release_impatient()) return;
-    throw Fault("deadlock: nobody can go on" + schedule->everyone_waiting());
-}
-
-std::vector<std::unique_ptr<Gang>> gangs_of(const Launch& launch) {
+Gangs gangs_of(const Launch& launch) {
     const dim3 g = launch.grid, c = launch.cluster;
-    std::vector<std::unique_ptr<Gang>> gangs;
+    Gangs gangs;
     std::map<unsigned, Gang*> by_cluster;
     for (unsigned z = 0, linear = 0; z < g.z; z++)
         for (unsigned y = 0; y < g.y; y++)
@@ -194,6 +44,8 @@ std::vector<std::unique_ptr<Gang>> gangs_of(const Launch& launch) {
                 if (!gang) gang = gangs.emplace_back(std::make_unique<Gang>()).get();
                 gang->places.push_back({dim3(x, y, z), linear, cluster});
             }
+    if (!schedule->in_order())
+        for (size_t i = gangs.size(); i > 1; i--) std::swap(gangs[i - 1], gangs[draw(i)]);
     return gangs;
 }
 
@@ -205,46 +57,87 @@ void start(Gang& gang) {
         for (Thread& t : block->threads) schedule->add(t);
 }
 
-void run_all(const Launch& launch) {
-    auto waiting = gangs_of(launch);
-    if (seed_set)
-        for (size_t i = waiting.size(); i > 1; i--) std::swap(waiting[i - 1], waiting[draw(i)]);
-    std::reverse(waiting.begin(), waiting.end());  // taken from the end
-    std::vector<std::unique_ptr<Gang>> running;
-    for (;;) {
-        std::erase_if(running, [](const auto& gang) { return !gang->alive(); });
-        while (running.size() < schedule->resident() && !waiting.empty()) {
-            start(*running.emplace_back(std::move(waiting.back())));
-            waiting.pop_back();
-        }
+void run_kernel(void* thread) {
+    grid->launch.enter(grid->launch.call);
+    static_cast<Thread*>(thread)->exited = true;
+}
+
+// Until it yields, waits or exits.
+void run_thread(Thread& t) {
+    if (!t.fibre) {
+        if (idle_fibres.empty()) idle_fibres.push_back(std::make_unique<Fibre>());
+        t.fibre = idle_fibres.back().release();
+        idle_fibres.pop_back();
+        t.fibre->give(run_kernel, &t);
+        t.block->started = true;
+    }
+    enter_block(*t.block);
+    set_builtins(t);
+    current = &t;
+    t.fibre->resume();
+    current = nullptr;
+    if (failure) throw Fault(*failure);
+}
+
+// Those who wait for all go on without it.
+void leave(Thread& t) {
+    Block& block = *t.block;
+    Gang& gang = *block.gang;
+    idle_fibres.emplace_back(t.fibre);
+    t.fibre = nullptr;
+    stalls = 0;
+    land_all_of(t);
+    block.alive--;
+    check(block.warps[t.number / 32], block.lanes(t.number / 32));
+    if (const auto all = block.barriers.find(0); all != block.barriers.end())
+        all->second.check(block.alive);
+    block.cluster->barrier.check(block.cluster->alive());
+    gang.barrier.check(gang.alive());
+    if (!gang.alive()) land_all_of(gang);
+}
+
+// Nobody can go on: what runs by itself lands, or time passes.
+void stall() {
+    if (land_any()) return;
+    pass(first_stall_ns << std::min(stalls, most_doublings));
+    if (stalls++ < most_stalls && schedule->release_impatient()) return;
+    throw Fault("deadlock: nobody can go on" + schedule->everyone_waiting());
+}
+
+void run_gangs(Gangs waiting) {
+    Gangs running;
+    auto next = waiting.begin();
+    for (uint64_t switches = 0;; switches++) {
+        while (running.size() < schedule->resident() && next != waiting.end())
+            start(*running.emplace_back(std::move(*next++)));
         if (running.empty()) return;
         Thread* t = schedule->take();
         if (!t) {
             stall();
             continue;
         }
-        clock_now++;
-        if (++schedule->steps > 200'000'000) {
-            throw Fault("no end after 200 million switches, last " + t->name() + " at " +
-                        position(t->site));
-        }
+        pass(1);
         run_thread(*t);
-        if (failure) throw Fault(*failure);
-        if (t->exited)
+        if (t->exited) {
             leave(*t);
-        else if (t->key)
+            if (t->block->exited())
+                std::erase_if(running, [](const auto& gang) { return !gang->alive(); });
+        } else if (t->key) {
             schedule->wait(*t);
-        else
+        } else {
             schedule->add(*t);
-        if (seed_set && !draw(8)) land_any();
+        }
+        if (!schedule->in_order() && !draw(8)) land_any();
+        if (switches == most_switches)
+            throw Fault("no end after 200 million switches" + schedule->everyone_waiting());
     }
 }
 
 }  // namespace
 
-void set_seed(uint64_t seed) { seed_set = seed; }
+void set_seed(uint64_t seed) { next_seed = seed; }
 
-uint64_t draw(uint64_t n) { return n ? next() % n : 0; }
+uint64_t draw(uint64_t n) { return schedule->draw(n); }
 
 void yield() { current->fibre->suspend(); }
 
@@ -256,11 +149,11 @@ void block_on(const void* key, Describe describe, bool patient) {
 }
 
 void wake(const void* key) {
-    if (schedule->release(key)) schedule->stalls = 0;
+    if (schedule->release(key)) stalls = 0;
 }
 
-uint64_t now() { return clock_now; }
-void pass(uint64_t nanoseconds) { clock_now += nanoseconds; }
+uint64_t now() { return nanoseconds_now; }
+void pass(uint64_t nanoseconds) { nanoseconds_now += nanoseconds; }
 
 void fault(const std::string& what) {
     if (!current) throw Fault(what);
@@ -280,10 +173,15 @@ void run(const Launch& launch) {
             forget_launch();
         }
     } cleanup;
-    schedule.emplace();
+    schedule.emplace(next_seed);
+    stalls = 0;
     const Grid one(launch);
     add_launch(launch);
-    run_all(launch);
+    try {
+        run_gangs(gangs_of(launch));
+    } catch (const Fault& found) {
+        throw Fault(found.what() + ("\n  in schedule " + std::to_string(next_seed)));
+    }
 }
 
 }  // namespace emulated
