@@ -1,5 +1,5 @@
 # make demo   train a small language model with torch.nn and with rnn_kernels, side by side
-# make test   check style, run all tests
+# make test   check style, run all tests (EMULATE=asan: the CUDA kernels under AddressSanitizer)
 # make bench  measure against torch.nn (QUICK=1: a minute-long look)
 # make lint   check style only
 # make gpu    on a machine with a GPU: build, test, sanitize and measure there (QUICK=1: in 3 minutes)
@@ -12,8 +12,16 @@ TORCH ?= torch==2.13.0
 
 BIN := .venv/bin
 READY := .venv/ready
-CPP := $(wildcard csrc/*.* csrc/*/*.*)
-HEADERS := $(wildcard tests/emulation/*.h)
+CPP := $(wildcard csrc/*.* csrc/*/*.* csrc/*/*/*.*)
+TEST_CPP := $(wildcard tests/emulation/*.cpp tests/emulation/*/*.* tests/emulation/include/ptx/*.h) \
+	$(wildcard tests/kernels/*.h tests/kernels/*.c*)
+
+ifeq ($(EMULATE),asan)
+# Its library has to be there before Python, and C++'s before the first exception.
+SANITIZED := EMULATE=asan ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$(shell \
+	g++ -print-file-name=libasan.so) $(shell g++ -print-file-name=libstdc++.so)"
+SELECT := -k emulat
+endif
 
 .PHONY: demo test bench lint gpu
 
@@ -21,7 +29,7 @@ demo: $(READY)
 	$(BIN)/python examples/char_lm.py --compare
 
 test: lint
-	$(BIN)/python -m pytest
+	$(SANITIZED) $(BIN)/python -m pytest $(SELECT)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
@@ -30,7 +38,7 @@ bench: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $(CPP) $(HEADERS)
+	$(BIN)/clang-format --dry-run --Werror $(CPP) $(TEST_CPP)
 
 PARALLEL = $(shell $(PYTHON) -c "import xdist" 2>/dev/null && printf -- '-n auto --maxprocesses 12')
 # Our kernels alone, and not the questions that libraries put to the driver.

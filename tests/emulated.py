@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from functools import cache, wraps
@@ -12,6 +13,7 @@ from types import ModuleType
 from typing import Any
 from zlib import crc32
 
+import pytest
 from built import build, load
 from torch import Tensor
 
@@ -25,10 +27,13 @@ SANITIZED = MODE == "asan"
 
 @cache
 def _folder() -> Path:
+    missing = [tool for tool in ("g++", "addr2line") if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"the emulation needs {' and '.join(missing)}: apt-get install g++")
     if SANITIZED and "libasan" not in os.environ.get("LD_PRELOAD", ""):
         raise RuntimeError("EMULATE=asan needs its library before Python: make test EMULATE=asan")
     return build("emulation", "emulation-asan" if SANITIZED else "emulation",
-                 f"-DASAN={'ON' if SANITIZED else 'OFF'}")  # fmt: skip
+                 "-DCMAKE_CXX_COMPILER=g++", f"-DASAN={'ON' if SANITIZED else 'OFF'}")  # fmt: skip
 
 
 @cache

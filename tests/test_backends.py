@@ -39,7 +39,7 @@ def test_a_gpu_that_the_build_has_no_code_for_is_named(monkeypatch: pytest.Monke
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Old GPU")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 0))
-    monkeypatch.setattr(cuda, "_cuda", emulated.module())
+    monkeypatch.setattr(cuda, "_cuda", emulated.backend()._cuda)
     assert cuda.unavailable() is None
     monkeypatch.setattr(cuda, "_cuda", SimpleNamespace(has_code_for=lambda device: False))
     monkeypatch.setattr(cuda, "built", lambda: "CUDA 13.0, sm_80 90a")

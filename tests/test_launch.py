@@ -21,7 +21,7 @@ on_gpu = pytest.mark.gpu
 )
 def test_a_refused_launch_names_the_kernel_and_its_sizes(device: int, why: str) -> None:
     wide = 65535 * 128 + 1  # one block too many along the units
-    kernels = emulated.module()
+    kernels = emulated.backend()._cuda
     forward = kernels.GatesForward(
         "lstm", "bfloat16", "float32", device, 0, (1, wide, 1), *[0] * 13
     )
