@@ -42,7 +42,8 @@ def build(project: str, name: str, *options: str) -> Path:
 def load(folder: Path, name: str) -> ModuleType:
     """The extension module of that name in that folder."""
     path = folder / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    # A name of its own, or pybind11 takes one folder's module for another's.
+    spec = importlib.util.spec_from_file_location(f"{folder.name}.{name}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -9,7 +9,9 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
+import emulated
 import pytest
+from built import build, load
 
 from rnn_kernels import cuda
 
@@ -109,3 +111,9 @@ def test_primitives_become_the_instructions_they_name(unit: Path, tmp_path: Path
     code = machine_code(cubin)
     for instruction in INSTRUCTIONS.get(unit.stem, "").split():
         assert re.search(rf"\b{re.escape(instruction)}\b", code), instruction
+
+
+@needs_nvcc
+def test_kernels_for_tests_are_built_for_gpus_too() -> None:
+    names = load(build("kernels", "kernels"), "_kernels").names()
+    assert names == emulated.kernels().names() and "mma float16" in names

@@ -55,11 +55,11 @@ def test_mma(dtype: torch.dtype, world: World) -> None:
         if dtype == torch.float32:  # the unit cuts the lower 13 bits off
             a, b = (x.view(torch.int32).bitwise_and(~0x1FFF).view(torch.float32) for x in (a, b))
             expected = a.double() @ b.double() + c.double()
-        d = c[fragment_c()]
-    d = d.to(world.device).contiguous()
+        at = fragment_c()
+    d = c[at].to(world.device).contiguous()
     world.run(f"mma {str(dtype)[6:]}", *(bits(r).to(world.device) for r in registers), d)
     got = torch.empty(16, 8, device="cpu", dtype=torch.float64)
-    got[fragment_c()] = d.cpu().double()
+    got[at] = d.cpu().double()
     assert ((got - expected).abs() <= bound).all()
 
 

@@ -4,7 +4,6 @@
 
 #include <array>
 
-#include "../../csrc/cuda/launch.h"
 #include "kernel.h"
 
 namespace py = pybind11;
@@ -26,23 +25,22 @@ const Kernels& all() {
 
 dim3 size(const Size& s) { return dim3(s[0], s[1], s[2]); }
 
-void launch(const std::string& name, const Size& grid, const Size& block, const Size& cluster,
-            size_t shared, bool cooperative, std::uintptr_t stream,
-            const std::array<std::uintptr_t, 6>& arrays, const std::array<int64_t, 4>& numbers) {
+void launch_named(const std::string& name, const Size& grid, const Size& block, const Size& cluster,
+                  size_t shared, bool cooperative, std::uintptr_t stream,
+                  const std::array<std::uintptr_t, 6>& arrays,
+                  const std::array<int64_t, 4>& numbers) {
     Arguments arguments = {};
     for (size_t i = 0; i < arrays.size(); i++)
         arguments.arrays[i] = reinterpret_cast<void*>(arrays[i]);
     for (size_t i = 0; i < numbers.size(); i++) arguments.numbers[i] = numbers[i];
-    rnn::cuda::launch(
-        {0, reinterpret_cast<cudaStream_t>(stream)},
-        {size(grid), size(block), shared, size(cluster), cooperative}, [&] { return name; },
-        all().at(name), arguments);
+    launch(name, all().at(name), {0, reinterpret_cast<cudaStream_t>(stream)},
+           {size(grid), size(block), shared, size(cluster), cooperative}, arguments);
 }
 
 }  // namespace
 
 PYBIND11_MODULE(_kernels, m) {
-    m.def("launch", &launch);
+    m.def("launch", &launch_named);
     m.def("names", [] {
         std::vector<std::string> names;
         for (const auto& [name, kernel] : all()) names.push_back(name);

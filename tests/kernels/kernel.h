@@ -1,11 +1,11 @@
 // A kernel for a test: what it takes, and its name for Python.
 #pragma once
 
-#include <cuda_runtime.h>
-
 #include <cstdint>
 #include <map>
 #include <string>
+
+#include "../../csrc/cuda/launch.h"
 
 struct Arguments {
     void* arrays[6];
@@ -20,6 +20,10 @@ struct Arguments {
 
 using Kernel = void (*)(Arguments);
 using Kernels = std::map<std::string, Kernel>;
+
+// Throws std::runtime_error, with the name, if CUDA refuses.
+void launch(const std::string& name, Kernel kernel, const rnn::cuda::Place& place,
+            const rnn::cuda::Shape& shape, const Arguments& arguments);
 
 // Each of these adds the kernels of one file.
 void add_atomics(Kernels& kernels);

@@ -50,8 +50,9 @@ __global__ void phases(Arguments p) {
     ask();
     ptx::mbarrier_arrive(&m);
     ask();
+    ptx::mbarrier_expect(&m, 16);
     ptx::mbarrier_arrive(&m);
-    ptx::mbarrier_arrive_expect(&m, 16);
+    ptx::mbarrier_arrive(&m);
     ask();
     ptx::mbarrier_invalidate(&m);
 }
