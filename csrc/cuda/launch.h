@@ -51,7 +51,6 @@ struct Shape {
 template <class Describe, class... Parameters, class... Arguments>
 void launch(const Place& place, const Shape& shape, const Describe& describe,
             void (*kernel)(Parameters...), Arguments&&... arguments) {
-    constexpr size_t shared_without_asking = 48 << 10;
     constexpr unsigned cluster_without_asking = 8;
     const OnDevice there(place.device);
     cudaLaunchConfig_t config = {};
@@ -76,8 +75,8 @@ void launch(const Place& place, const Shape& shape, const Describe& describe,
         a.id = cudaLaunchAttributeCooperative;
         a.val.cooperative = 1;
     }
-    if (shape.shared > shared_without_asking)
-        ask(cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared));
+    // More than 48 KiB have to be asked for, the static part included.
+    if (shape.shared > 0) ask(cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared));
     if (cluster > cluster_without_asking) ask(cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
     if (error == cudaSuccess)
         error = cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...);

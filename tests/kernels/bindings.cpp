@@ -15,8 +15,9 @@ using Size = std::array<unsigned, 3>;
 const Kernels& all() {
     static const Kernels kernels = [] {
         Kernels found;
-        for (const auto add : {add_atomics, add_blocks, add_broken, add_broken_clusters,
-                               add_clusters, add_copies, add_matrices, add_mbarriers, add_warps})
+        for (const auto add :
+             {add_atomics, add_blocks, add_broken, add_broken_clusters, add_clusters, add_copies,
+              add_edges, add_matrices, add_mbarriers, add_warps, add_wrong})
             add(found);
         return found;
     }();

@@ -32,6 +32,8 @@ void add_broken(Kernels& kernels);
 void add_broken_clusters(Kernels& kernels);
 void add_clusters(Kernels& kernels);
 void add_copies(Kernels& kernels);
+void add_edges(Kernels& kernels);
 void add_matrices(Kernels& kernels);
 void add_mbarriers(Kernels& kernels);
 void add_warps(Kernels& kernels);
+void add_wrong(Kernels& kernels);

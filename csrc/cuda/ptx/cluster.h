@@ -21,7 +21,7 @@ __device__ inline uint32_t cluster_size() {
 __device__ inline void cluster_arrive() {
     asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
 }
-// Orders no memory.
+// Orders no memory by itself, but what a fence before it has released.
 __device__ inline void cluster_arrive_relaxed() {
     asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }

@@ -1,18 +1,22 @@
 // Atomic functions of CUDA C++: relaxed, each returns what was there before.
 #pragma once
 
+#include <type_traits>
+
 #include "../machine/sharing.h"
 
 namespace emulated {
 
+// `change` takes what is there and makes it what shall be there, or returns false.
 template <class T, class F>
 T atomically(T* p, F change) {
     T old;
     const auto apply = [](void* value, void* f) {
         T x;
         __builtin_memcpy(&x, value, sizeof(x));
-        x = (*static_cast<F*>(f))(x);
+        const bool changed = (*static_cast<F*>(f))(x);
         __builtin_memcpy(value, &x, sizeof(x));
+        return changed;
     };
     update(p, sizeof(T), apply, &change, &old, Order::relaxed);
     return old;
@@ -21,34 +25,35 @@ T atomically(T* p, F change) {
 }  // namespace emulated
 
 template <class T>
-T atomicAdd(T* p, T x) {
-    return emulated::atomically(p, [=](T old) { return T(old + x); });
+T atomicAdd(T* p, std::type_identity_t<T> x) {
+    return emulated::atomically(p, [=](T& there) { return there = T(there + x), true; });
 }
 template <class T>
-T atomicSub(T* p, T x) {
-    return emulated::atomically(p, [=](T old) { return T(old - x); });
+T atomicSub(T* p, std::type_identity_t<T> x) {
+    return emulated::atomically(p, [=](T& there) { return there = T(there - x), true; });
 }
 template <class T>
-T atomicMax(T* p, T x) {
-    return emulated::atomically(p, [=](T old) { return old < x ? x : old; });
+T atomicMax(T* p, std::type_identity_t<T> x) {
+    return emulated::atomically(p, [=](T& there) { return there = there < x ? x : there, true; });
 }
 template <class T>
-T atomicMin(T* p, T x) {
-    return emulated::atomically(p, [=](T old) { return x < old ? x : old; });
+T atomicMin(T* p, std::type_identity_t<T> x) {
+    return emulated::atomically(p, [=](T& there) { return there = x < there ? x : there, true; });
 }
 template <class T>
-T atomicAnd(T* p, T x) {
-    return emulated::atomically(p, [=](T old) { return T(old & x); });
+T atomicAnd(T* p, std::type_identity_t<T> x) {
+    return emulated::atomically(p, [=](T& there) { return there = T(there & x), true; });
 }
 template <class T>
-T atomicOr(T* p, T x) {
-    return emulated::atomically(p, [=](T old) { return T(old | x); });
+T atomicOr(T* p, std::type_identity_t<T> x) {
+    return emulated::atomically(p, [=](T& there) { return there = T(there | x), true; });
 }
 template <class T>
-T atomicExch(T* p, T x) {
-    return emulated::atomically(p, [=](T) { return x; });
+T atomicExch(T* p, std::type_identity_t<T> x) {
+    return emulated::atomically(p, [=](T& there) { return there = x, true; });
 }
 template <class T>
-T atomicCAS(T* p, T expected, T x) {
-    return emulated::atomically(p, [=](T old) { return old == expected ? x : old; });
+T atomicCAS(T* p, std::type_identity_t<T> expected, std::type_identity_t<T> x) {
+    return emulated::atomically(
+        p, [=](T& there) { return there == expected ? (there = x, true) : false; });
 }

@@ -1,4 +1,4 @@
-// What CUDA C++ has and C++ has not: where a thread is, barriers, warps, atomics.
+// What CUDA C++ has and C++ has not: qualifiers, where a thread is, barriers, single functions.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 constexpr int warpSize = 32;
 
-inline void __syncthreads() { emulated::sync_block(0, 0, true); }
+inline void __syncthreads() { emulated::sync_all(); }
 inline void __syncwarp(unsigned mask = 0xffffffff) { emulated::sync_warp(mask); }
 inline void __threadfence_block() { emulated::fence(); }
 inline void __threadfence() { emulated::fence(); }
@@ -30,7 +30,7 @@ inline void __nanosleep(unsigned nanoseconds) {
     emulated::pass(nanoseconds);
     emulated::yield();
 }
-inline long long clock64() { return (long long)(emulated::now()); }
+inline long long clock64() { return (long long)(emulated::read_clock()); }
 [[noreturn]] inline void __trap() { emulated::fault("__trap"); }
 
 template <class T>

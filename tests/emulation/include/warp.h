@@ -46,28 +46,28 @@ inline unsigned ballot(const char* what, unsigned mask, bool predicate) {
 
 }  // namespace emulated
 
-// Lanes are divided into segments of `width`; a source outside of its own is the lane itself.
+// A source out of reach is the lane itself.
 template <class T>
 T __shfl_sync(unsigned mask, T value, int source, int width = 32) {
-    const int lane = int(emulated::lane()), segment = lane / width * width;
-    return emulated::shuffle("__shfl_sync", mask, value, segment + (source & (width - 1)));
+    const int first = emulated::segment_start(width);
+    return emulated::shuffle("__shfl_sync", mask, value, first + (source & (width - 1)));
 }
 template <class T>
 T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32) {
-    const int lane = int(emulated::lane()), from = lane - int(delta);
-    const bool inside = from >= lane / width * width;
+    const int lane = emulated::lane(), from = lane - int(delta & 31);
+    const bool inside = from >= emulated::segment_start(width);
     return emulated::shuffle("__shfl_up_sync", mask, value, inside ? from : lane);
 }
 template <class T>
 T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32) {
-    const int lane = int(emulated::lane()), from = lane + int(delta);
-    const bool inside = from < lane / width * width + width;
+    const int lane = emulated::lane(), from = lane + int(delta & 31);
+    const bool inside = from < emulated::segment_start(width) + width;
     return emulated::shuffle("__shfl_down_sync", mask, value, inside ? from : lane);
 }
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32) {
-    const int lane = int(emulated::lane()), from = lane ^ bits;
-    const bool inside = from < lane / width * width + width;
+    const int lane = emulated::lane(), from = lane ^ (bits & 31);
+    const bool inside = from < emulated::segment_start(width) + width;
     return emulated::shuffle("__shfl_xor_sync", mask, value, inside ? from : lane);
 }
 

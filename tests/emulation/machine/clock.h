@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <iterator>
 #include <memory>
@@ -27,6 +28,12 @@ public:
         cover(other.first_, other.first_ + uint32_t(other.times_.size()));
         uint32_t* to = times_.data() + (other.first_ - first_);
         for (size_t i = 0; i < other.times_.size(); i++) to[i] = std::max(to[i], other.times_[i]);
+    }
+
+    bool covers(const Clock& other) const {
+        for (size_t i = 0; i < other.times_.size(); i++)
+            if (at(other.first_ + uint32_t(i)) < other.times_[i]) return false;
+        return true;
     }
 
 private:
@@ -54,9 +61,24 @@ struct Knowledge {
 };
 inline uint32_t time_of(const Seen& clock, uint32_t agent) { return clock ? clock->at(agent) : 0; }
 
-inline Seen with(const Seen& clock, uint32_t agent, uint32_t time) {
+// What a thread knows without being told: of itself, and of its own copies that it has waited for.
+// The agents of these come right after its own.
+constexpr uint32_t thread_agents = 4;
+struct Own {
+    uint32_t agent;
+    std::array<uint32_t, thread_agents> times;
+
+    bool has(uint32_t other) const { return other - agent < thread_agents; }
+    uint32_t at(uint32_t other) const { return times[other - agent]; }
+    void raise(Clock& clock) const {
+        for (uint32_t i = 0; i < thread_agents; i++)
+            if (times[i]) clock.raise(agent + i, times[i]);
+    }
+};
+
+inline Seen with(const Seen& clock, const Own& own) {
     Clock more = clock ? *clock : Clock();
-    more.raise(agent, time);
+    own.raise(more);
     return std::make_shared<const Clock>(std::move(more));
 }
 // Those who left one barrier and learn the same thing go on sharing what they know.
@@ -69,6 +91,8 @@ inline Seen join(const Seen& a, const Seen& b) {
     static size_t oldest = 0;
     for (const auto& r : recent)
         if (r.a == a && r.b == b) return r.sum;
+    if (b->covers(*a)) return b;
+    if (a->covers(*b)) return a;
     Clock sum = *a;
     sum.join(*b);
     auto& r = recent[oldest++ % std::size(recent)];
@@ -81,18 +105,21 @@ inline Knowledge join(const Knowledge& a, const Knowledge& b) {
 // The join of many, of whom most know the same.
 class Gathering {
 public:
-    // All that an agent knows, and itself.
-    void add(const Knowledge& one, uint32_t agent, uint32_t time) {
+    void add(const Knowledge& one) {
         seen_.add(one.seen);
         finished_.add(one.finished);
         fenced_.add(one.fenced);
-        add_seen(agent, time);
     }
-    // That it has come to its end.
-    void add_finished(const Knowledge& one, uint32_t agent, uint32_t time) {
+    void add(const Knowledge& one, const Own& own) {
+        add(one);
+        own.raise(seen_.sum);
+        seen_.any = true;
+    }
+    // That all of it has come to its end.
+    void add_finished(const Knowledge& one, const Own& own) {
         finished_.add(one.seen);
         finished_.add(one.finished);
-        finished_.sum.raise(agent, time);
+        own.raise(finished_.sum);
         finished_.any = true;
     }
     void add_seen(uint32_t agent, uint32_t time) {

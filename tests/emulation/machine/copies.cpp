@@ -67,17 +67,22 @@ Access group_copy(Kind kind, bool write) {
     return access;
 }
 
-// Until the groups before the last few have landed; what the caller then knows of: these agents.
-void wait_for(Kind kind, uint32_t committed, unsigned groups, uint32_t first, uint32_t last) {
+// Until the groups before the last few have landed; what the caller then knows of: some of its
+// agents.
+void wait_for(Kind kind, uint32_t committed, unsigned groups, int first, int last) {
     yield();
+    busy();
     if (committed <= groups) return;
     const uint32_t done = committed - groups;
     land_those(
         [&](const Copy& c) { return c.kind == kind && c.thread == current && c.group < done; });
-    Knowledge& known = current->known;
-    for (uint32_t i = first; i <= last; i++)
-        known.seen = with(known.seen, current->agent + i, done);
+    for (int agent = first; agent <= last; agent++) {
+        uint32_t& waited = current->waited[agent - 1];
+        waited = std::max(waited, done);
+    }
 }
+
+bool mine(const void* shared) { return owner(home(shared)) == current->block; }
 
 void check_bulk(const void* to, const void* from, unsigned bytes) {
     for (const void* address : {to, from}) check_alignment(address, 16);
@@ -87,9 +92,9 @@ void check_bulk(const void* to, const void* from, unsigned bytes) {
 
 // Both ends of a copy that completes on an mbarrier.
 void start(void* to, const void* from, const void* value, unsigned bytes, void* mbarrier) {
+    busy();
     to = home(to), mbarrier = home(mbarrier);
-    const Block *block = owner(to), *source = from ? owner(home(from)) : nullptr;
-    if (source && source != current->block) fault("a bulk copy out of another block");
+    const Block* block = owner(to);
     if (!block) fault("a copy that completes on an mbarrier, but not to shared memory");
     if (block != owner(mbarrier)) fault("a copy that completes on the mbarrier of another block");
     Access access = mbarrier_copy(mbarrier, from != nullptr);
@@ -100,19 +105,11 @@ void start(void* to, const void* from, const void* value, unsigned bytes, void* 
     }
     touch(to, bytes, access);
     // What its thread has written is not conveyed with it, but that it has read is.
-    Copy copy = {Kind::mbarrier,
-                 current,
-                 0,
-                 to,
-                 from ? home(from) : nullptr,
-                 bytes,
-                 bytes,
-                 mbarrier,
-                 access.time,
-                 {current->known, current->agent, current->time++}};
+    Copy copy = {Kind::mbarrier, current, 0,        to,          from ? home(from) : nullptr,
+                 bytes,          bytes,   mbarrier, access.time, {current->known, current->own()}};
+    current->time++;
     if (value) std::memcpy(copy.value, value, bytes);
     under_way.push_back(copy);
-    current->load = {};
     yield();
 }
 
@@ -120,10 +117,13 @@ void start(void* to, const void* from, const void* value, unsigned bytes, void* 
 
 void copy_async(void* shared, const void* global, unsigned bytes, unsigned read) {
     ENTER;
+    busy();
     check_alignment(shared, bytes);
-    if (owner(home(shared)) != current->block) fault("cp.async to other than shared memory");
+    if (!mine(shared)) fault("cp.async to other than shared memory");
+    if (read > bytes) fault("cp.async that reads more than it writes");
     if (read) {
         check_alignment(global, bytes);
+        if (owner(home(global))) fault("cp.async out of shared memory");
         touch(global, read, group_copy(Kind::group, false));
     }
     touch(shared, bytes, group_copy(Kind::group, true));
@@ -155,16 +155,27 @@ void store_async(void* to, const void* value, unsigned bytes, void* mbarrier) {
     start(to, nullptr, value, bytes, mbarrier);
 }
 
-void bulk_copy(void* to, const void* from, unsigned bytes, void* mbarrier) {
+void bulk_load(void* shared, const void* global, unsigned bytes, void* mbarrier) {
     ENTER;
-    check_bulk(to, from, bytes);
-    start(to, from, nullptr, bytes, mbarrier);
+    check_bulk(shared, global, bytes);
+    if (owner(home(global))) fault("a bulk load out of shared memory");
+    start(shared, global, nullptr, bytes, mbarrier);
+}
+
+void bulk_send(void* to, const void* shared, unsigned bytes, void* mbarrier) {
+    ENTER;
+    check_bulk(to, shared, bytes);
+    if (!mine(shared)) fault("a bulk copy to a peer out of other than shared memory");
+    start(to, shared, nullptr, bytes, mbarrier);
 }
 
 void bulk_store(void* global, const void* shared, unsigned bytes) {
     ENTER;
     check_bulk(global, shared, bytes);
-    if (owner(home(shared)) != current->block) fault("a bulk store from other than shared memory");
+    busy();
+    if (!mine(shared)) fault("a bulk store out of other than shared memory");
+    if (owner(home(global))) fault("a bulk store into shared memory");
+    current->last_bulk_group = current->bulk_groups + 1;
     touch(shared, bytes, group_copy(Kind::bulk_group, false));
     touch(global, bytes, group_copy(Kind::bulk_group, true));
     under_way.push_back({Kind::bulk_group,
@@ -196,6 +207,8 @@ bool land_any() {
 }
 
 void land_all_of(Thread& thread) {
+    if (thread.last_bulk_group > thread.waited[1])
+        fault(thread.name() + " exits before its bulk stores have read shared memory");
     land_those([&](const Copy& c) { return c.thread == &thread && c.kind != Kind::mbarrier; });
 }
 

@@ -16,9 +16,10 @@ void commit_copies();
 // Until no more than this many of the thread's last groups are under way.
 void wait_for_copies(unsigned groups);
 
-// Stores a value at home in a peer, and bulk copies; these complete on an mbarrier beside `to`.
+// A store to a peer, and bulk copies; these complete on an mbarrier of the block that gets them.
 void store_async(void* to, const void* value, unsigned bytes, void* mbarrier);
-void bulk_copy(void* to, const void* from, unsigned bytes, void* mbarrier);
+void bulk_load(void* shared, const void* global, unsigned bytes, void* mbarrier);
+void bulk_send(void* to, const void* shared, unsigned bytes, void* mbarrier);
 
 // From shared to global memory, in groups; a wait may be for the reads alone.
 void bulk_store(void* global, const void* shared, unsigned bytes);

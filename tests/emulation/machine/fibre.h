@@ -24,8 +24,8 @@ public:
 
     bool owns(uintptr_t address) const { return address - uintptr_t(stack_) < bytes; }
 
-    // A guard page lies below.
-    static constexpr size_t bytes = 64 << 10;
+    // Taken from the system page by page; a guard page lies below.
+    static constexpr size_t bytes = 256 << 10;
 
 private:
     static void enter(unsigned high, unsigned low);

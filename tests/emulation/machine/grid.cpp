@@ -35,8 +35,9 @@ Block::Block(Grid& grid, Gang& gang, Cluster& cluster, dim3 index, unsigned line
       alive(grid.threads),
       warp_bias((grid.threads + 31) / 32),
       static_bytes(grid.static_bytes),
-      bytes((static_bytes + 15) / 16 * 16 + grid.launch.shared_bytes),
+      bytes(given_at() + grid.launch.shared_bytes),
       warps(warp_bias.size()) {
+    warp_sites.resize(warps.size());
     cluster.blocks.push_back(this);
     // Of just this size, so that AddressSanitizer sees its end; filled with NaN.
     void* memory = nullptr;

@@ -1,6 +1,7 @@
 // A launch while it runs: its threads, warps, blocks and clusters.
 #pragma once
 
+#include <array>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -42,29 +43,37 @@ struct Thread {
     // What it knows.
     Knowledge known;
     uint32_t time = 1;
-    Knowledge released;  // by its last __threadfence, for relaxed stores after it
-    Knowledge noticed;   // by relaxed loads, for the next __threadfence
+    std::array<uint32_t, thread_agents - 1> waited = {};  // groups of its copies, see Copies
+    Knowledge released;  // by its last fence, for relaxed operations after it
+    Knowledge noticed;   // by relaxed loads, for the next fence
+    Seen inits;          // mbarriers that it initialised
 
-    // Its last load of an address that others may write: one like it is a wait.
+    // Its last load of an address that others may write, if it has done nothing since: one more
+    // like it is a wait.
     struct Load {
         const void *address, *site;
         uint64_t value;
         bool operator==(const Load&) const = default;
     } load = {};
 
-    // Groups of copies that it has committed: with cp.async, and of bulk copies.
-    uint32_t groups = 0, bulk_groups = 0;
+    bool idle = false;   // since time passed for it
+    uint32_t polls = 0;  // loads since it did anything else
 
-    bool in_cluster_barrier = false;
-    uint32_t cluster_round = 0;
+    // Groups of copies that it has committed, and the last one that has any: with cp.async, and of
+    // bulk copies.
+    uint32_t groups = 0, bulk_groups = 0, last_bulk_group = 0;
+
+    Barrier::Ticket block_barrier, cluster_barrier;  // where it has arrived last
 
     unsigned lane() const { return number % 32; }
     std::string name() const;
     void learn(const Knowledge& more) { known = join(known, more); }
+    Own own() const { return {agent, {time, waited[0], waited[1], waited[2]}}; }
     // What others learn from it; what it does from now on is not part of that.
     Knowledge tell() {
         Knowledge mine = known;
-        mine.seen = with(known.seen, agent, time++);
+        mine.seen = with(known.seen, own());
+        time++;
         return mine;
     }
 };
@@ -77,13 +86,16 @@ struct Block {
     uint32_t first_agent;
     std::vector<Thread> threads;
     unsigned alive;  // threads that have not exited
-    bool started = false;
     uint64_t bias = 0;
     std::vector<uint64_t> warp_bias;
 
     char* shared;  // static variables first, then dynamic memory
     size_t static_bytes, bytes;
-    std::map<unsigned, Barrier> barriers;
+    Barrier barriers[16];
+    // Where each warp's first lane came to the barrier of all, and when.
+    std::vector<std::pair<Barrier::Ticket, const void*>> warp_sites;
+    Clock readers, writers;  // peers that used its memory
+    Gathering known_at_exit;
     std::vector<Meetings> warps;
     uint32_t mbarriers = 0;
 
@@ -91,6 +103,8 @@ struct Block {
     Block(const Block&) = delete;
     ~Block();
     bool exited() const { return !alive; }
+    // Where dynamic memory begins.
+    size_t given_at() const { return (static_bytes + 15) / 16 * 16; }
     std::string name() const;
     // Threads of a warp that exist and have not exited.
     uint32_t lanes(unsigned warp) const;
@@ -125,9 +139,9 @@ struct Launch {
     void (*enter)(const void* call);
 };
 
-// A block's agents: its threads, the cp.async groups, bulk reads and bulk writes of each, and its
-// mbarriers.
-constexpr uint32_t thread_agents = 4, block_mbarriers = 256;
+// A block's agents: its threads, the cp.async groups, bulk reads and bulk writes of each, and the
+// copies that complete on each mbarrier and who initialised it.
+constexpr uint32_t block_mbarriers = 128, mbarrier_agents = 2;
 
 struct Grid {
     const Launch& launch;
@@ -140,7 +154,7 @@ struct Grid {
     explicit Grid(const Launch& launch);
     Grid(const Grid&) = delete;
     ~Grid();
-    uint32_t agents() const { return threads * thread_agents + block_mbarriers; }
+    uint32_t agents() const { return threads * thread_agents + block_mbarriers * mbarrier_agents; }
     std::string agent_name(uint32_t agent) const;
 };
 

@@ -2,6 +2,7 @@
 // instead of ThreadSanitizer's own.
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "grid.h"
 #include "memory.h"
@@ -16,7 +17,7 @@ void access(void* address, size_t bytes, bool write, bool aligned, const void* s
     if (!current || unseen() || current->fibre->owns(uintptr_t(address))) return;
     current->site = site;
     if (aligned) check_alignment(address, bytes);
-    touch(address, bytes, plain(write));
+    if (touch(address, bytes, plain(write))) busy();
 }
 
 // Nobody may cache it, everybody may see it: as a relaxed access.
@@ -50,4 +51,20 @@ ACCESSES(16)
 void __tsan_read_range(void* p, size_t bytes) { access(p, bytes, false, false, HERE); }
 void __tsan_write_range(void* p, size_t bytes) { access(p, bytes, true, false, HERE); }
 void __tsan_init() { set_instrumented(); }
+
+// The linker sends a kernel's calls here.
+void* __wrap_memcpy(void* to, const void* from, size_t bytes) {
+    access(const_cast<void*>(from), bytes, false, false, HERE);
+    access(to, bytes, true, false, HERE);
+    return std::memcpy(to, from, bytes);
+}
+void* __wrap_memmove(void* to, const void* from, size_t bytes) {
+    access(const_cast<void*>(from), bytes, false, false, HERE);
+    access(to, bytes, true, false, HERE);
+    return std::memmove(to, from, bytes);
+}
+void* __wrap_memset(void* to, int value, size_t bytes) {
+    access(to, bytes, true, false, HERE);
+    return std::memset(to, value, bytes);
+}
 }

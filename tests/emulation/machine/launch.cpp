@@ -1,5 +1,7 @@
 #include "launch.h"
 
+#include <utility>
+
 #include "../include/builtins.h"
 #include "fault.h"
 #include "memory.h"
@@ -10,6 +12,21 @@ dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulated {
 
+namespace {
+
+// __syncthreads is one for all lanes of a warp, not one in each branch. The compiler may have made
+// several calls of it, so lines are compared.
+void check_same_line(Block& block, const Barrier& barrier) {
+    auto& [ticket, site] = block.warp_sites[current->number / 32];
+    if (!barrier.has_come(ticket)) {
+        ticket = barrier.now(), site = current->site;
+    } else if (site != current->site && position(site) != position(current->site)) {
+        fault("lanes of one warp at two __syncthreads, the other at " + position(site));
+    }
+}
+
+}  // namespace
+
 void set_builtins(const Thread& thread) {
     threadIdx = thread.index;
     blockIdx = thread.block->index;
@@ -19,55 +36,73 @@ void set_builtins(const Thread& thread) {
 
 void* dynamic_shared() {
     Block& block = *current->block;
-    return block.shared + (block.static_bytes + 15) / 16 * 16;
+    return block.shared + block.given_at();
 }
 
-void sync_block(unsigned barrier, unsigned threads, bool wait) {
+void sync_all() {
     ENTER;
+    busy();
     Block& block = *current->block;
-    if (barrier > 15) fault("a block has barriers 0 to 15, not " + std::to_string(barrier));
-    if (threads % 32) fault("a named barrier counts whole warps of threads");
-    // Who has exited is not waited for; with a number given, that many must come.
-    const unsigned expected = barrier == 0 && !threads ? block.alive : threads;
-    Barrier& b = block.barriers[barrier];
-    const uint32_t round = b.arrive(expected);
+    Barrier& barrier = block.barriers[0];
+    check_same_line(block, barrier);
+    current->block_barrier = barrier.arrive(block.alive);
+    barrier.wait(current->block_barrier);
+}
+
+void sync_part(unsigned barrier, unsigned threads, bool wait) {
+    ENTER;
+    busy();
+    if (barrier < 1 || barrier > 15)
+        fault("a block's barriers are 1 to 15 and that of all, not " + std::to_string(barrier));
+    if (!threads || threads % 32)
+        fault("a barrier of " + std::to_string(threads) + " threads, which are not whole warps");
+    Barrier& b = current->block->barriers[barrier];
+    const Barrier::Ticket ticket = b.arrive_by_warp(threads);
     if (wait)
-        b.wait(round);
+        b.wait(ticket);
     else
         yield();
 }
 
 void sync_warp(uint32_t mask) {
     ENTER;
-    meet("__syncwarp", mask, nullptr, nullptr, nullptr, true);
+    meet("__syncwarp", mask, nullptr, nullptr, nullptr, Meet::ordering_lanes);
 }
 
 void cluster_arrive(bool release) {
     ENTER;
-    if (current->in_cluster_barrier)
-        fault("a second arrival at the cluster's barrier, with no wait");
-    current->in_cluster_barrier = true;
+    busy();
+    if (current->cluster_barrier) fault("a second arrival at the cluster's barrier, with no wait");
     Cluster& cluster = *current->block->cluster;
-    current->cluster_round = cluster.barrier.arrive(cluster.alive(), release);
+    current->cluster_barrier = cluster.barrier.arrive(cluster.alive(), release);
     yield();
 }
 
 void cluster_wait() {
     ENTER;
-    if (!current->in_cluster_barrier) fault("a wait at the cluster's barrier before the arrival");
-    current->in_cluster_barrier = false;
-    current->block->cluster->barrier.wait(current->cluster_round);
+    busy();
+    if (!current->cluster_barrier) fault("a wait at the cluster's barrier before the arrival");
+    current->block->cluster->barrier.wait(std::exchange(current->cluster_barrier, nullptr));
 }
 
 void sync_grid() {
     ENTER;
+    busy();
     if (!grid->launch.cooperative)
         fault("a barrier of the grid in a launch that is not cooperative");
+    // Threads that have exited are waited for in vain.
     Gang& gang = *current->block->gang;
-    gang.barrier.wait(gang.barrier.arrive(gang.alive()));
+    gang.barrier.wait(gang.barrier.arrive(grid->threads * unsigned(gang.blocks.size())));
 }
 
-unsigned lane() { return current->lane(); }
+int lane() { return int(current->lane()); }
+int segment_start(int width) {
+    ENTER;
+    if (width < 1 || width > 32 || width & (width - 1))
+        fault("a shuffle in segments of " + std::to_string(width) +
+              " lanes, no power of two to 32");
+    return lane() / width * width;
+}
 unsigned cluster_rank() { return current->block->rank; }
 unsigned cluster_size() { return unsigned(current->block->cluster->blocks.size()); }
 

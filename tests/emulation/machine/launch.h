@@ -12,12 +12,15 @@ void set_builtins(const Thread& thread);
 // Shared memory given at launch, of the running block.
 void* dynamic_shared();
 
-void sync_block(unsigned barrier, unsigned threads, bool wait);
+void sync_all();
+void sync_part(unsigned barrier, unsigned threads, bool wait);
 void sync_warp(uint32_t mask);
 void cluster_arrive(bool release);
 void cluster_wait();
 void sync_grid();
-unsigned lane();
+int lane();
+// First lane of the calling one's segment, in which lanes shuffle.
+int segment_start(int width);
 unsigned cluster_rank();
 unsigned cluster_size();
 // Where a peer has what this block has at `shared`.

@@ -4,8 +4,10 @@
 
 #include "../include/cuda_bf16.h"
 #include "../include/cuda_fp16.h"
+#include "fault.h"
 #include "grid.h"
 #include "memory.h"
+#include "shared_window.h"
 
 namespace emulated {
 namespace {
@@ -35,7 +37,7 @@ double element(const uint32_t* registers, int i) {
     }
 }
 
-// Sums are exact and rounded once; what the hardware does instead is not documented.
+// Sums are made in double and rounded once; what the hardware does is not documented.
 template <Format format>
 void multiply(const Lanes& lanes) {
     constexpr int K = format == Format::tf32 ? 8 : 16;
@@ -78,6 +80,10 @@ void spread(const Lanes& lanes) {
     }
 }
 
+void meet_whole(const char* what, const void* in, void* out, Together together) {
+    meet(what, 0xffffffff, in, out, together, Meet::whole_warp);
+}
+
 }  // namespace
 
 void mma(Format format, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
@@ -87,20 +93,21 @@ void mma(Format format, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&
     std::memcpy(in.b, b, sizeof(in.b));
     std::memcpy(in.c, d, sizeof(in.c));
     switch (format) {
-        case Format::fp16: return meet_all("mma fp16", &in, d, multiply<Format::fp16>);
-        case Format::bf16: return meet_all("mma bf16", &in, d, multiply<Format::bf16>);
-        case Format::tf32: return meet_all("mma tf32", &in, d, multiply<Format::tf32>);
+        case Format::fp16: return meet_whole("mma fp16", &in, d, multiply<Format::fp16>);
+        case Format::bf16: return meet_whole("mma bf16", &in, d, multiply<Format::bf16>);
+        case Format::tf32: return meet_whole("mma tf32", &in, d, multiply<Format::tf32>);
     }
 }
 
 void load_matrices(int count, bool transposed, uint32_t* out, const void* row) {
     ENTER;
     if (int(current->lane()) < 8 * count) {
+        if (owner(home(row)) != current->block) fault("ldmatrix of other than shared memory");
         check_alignment(row, 16);
         touch(row, 16, plain(false));
     }
     const auto load = [&](const char* what, Together straight, Together across) {
-        meet_all(what, row, out, transposed ? across : straight);
+        meet_whole(what, row, out, transposed ? across : straight);
     };
     switch (count) {
         case 1: return load("ldmatrix x1", spread<1, false>, spread<1, true>);

@@ -20,8 +20,10 @@ struct Mbarrier {
     unsigned expected, pending;
     int64_t bytes = 0;
     uint32_t phase = 0;
-    Gathering gathered;   // from who arrived in this phase
-    Knowledge completed;  // what waiters for the phases before learn
+    Gathering gathered = {};   // from who arrived in this phase
+    Knowledge completed = {};  // what waiters for the phases before learn
+    Clock users = {};          // who has used it, when
+    unsigned waiting = 0;
 
     void check() {
         if (pending || bytes) return;
@@ -52,30 +54,54 @@ std::string describe(const void* key) {
            " arrivals and " + std::to_string(m->bytes) + " bytes";
 }
 
+// The first thing every operation does.
+Mbarrier& use(const void* address, bool write) {
+    Mbarrier& m = find(address);
+    touch(address, 8, atomic(write));
+    m.users.raise(current->agent, current->time);
+    return m;
+}
+
 }  // namespace
 
 void mbarrier_init(void* address, unsigned count) {
     ENTER;
     yield();
+    busy();
     check_alignment(address, 8);
     Block* block = owner(home(address));
     if (block != current->block) fault("an mbarrier lies in the shared memory of its own block");
     if (count < 1 || count > most) fault("an mbarrier expects between 1 and 2^20 - 1 arrivals");
     const auto [place, fresh] = mbarriers.try_emplace(uintptr_t(home(address)));
     if (!fresh) fault("an mbarrier was initialised twice");
-    if (block->mbarriers == block_mbarriers) fault("more than 256 mbarriers in a block");
-    const uint32_t agent = block->first_agent + grid->threads * thread_agents + block->mbarriers++;
-    place->second = {block, agent, count, count, 0, 0, {}, {}};
-    touch(address, 8, plain(true));
+    if (block->mbarriers == block_mbarriers) fault("more than 128 mbarriers in a block");
+    const uint32_t agent =
+        block->first_agent + grid->threads * thread_agents + mbarrier_agents * block->mbarriers++;
+    place->second = {block, agent, count, count};
+    // By an agent of its own, so that a fence can be for this alone.
+    const Own init = {agent + 1, {1}};
+    touch(address, 8, {.site = current->site, .agent = init.agent, .time = 1, .write = true});
     make_opaque(address, true);
+    current->known.seen = with(current->known.seen, init);
+    current->inits = with(current->inits, init);
+}
+
+void mbarrier_init_fence() {
+    ENTER;
+    yield();
+    current->released.seen = join(current->released.seen, current->inits);
+    current->known.fenced = join(current->known.fenced, current->inits);
 }
 
 void mbarrier_invalidate(void* address) {
     ENTER;
     yield();
-    find(address);
-    Access access = atomic(true);  // it may be touched, but not beside others
-    touch(address, 8, access);
+    busy();
+    const Mbarrier& m = find(address);
+    if (m.waiting) fault("an mbarrier that threads wait at was invalidated");
+    Clock known = current->known.seen ? *current->known.seen : Clock();
+    current->own().raise(known);
+    if (!known.covers(m.users)) fault("race on an mbarrier: it was invalidated while in use");
     make_opaque(address, false);
     touch(address, 8, plain(true));
     mbarriers.erase(uintptr_t(home(address)));
@@ -84,11 +110,12 @@ void mbarrier_invalidate(void* address) {
 void mbarrier_arrive(void* address, unsigned bytes) {
     ENTER;
     yield();
-    Mbarrier& m = find(address);
-    touch(address, 8, atomic(true));
+    busy();
+    Mbarrier& m = use(address, true);
     // All arrivals have come, only bytes are missing: whose is this?
     if (!m.pending) fault("an arrival more than the mbarrier expects in a phase");
-    m.gathered.add(current->known, current->agent, current->time++);
+    m.gathered.add(current->known, current->own());
+    current->time++;
     m.bytes += bytes;
     check_bytes(m);
     m.pending--;
@@ -98,29 +125,37 @@ void mbarrier_arrive(void* address, unsigned bytes) {
 void mbarrier_expect(void* address, unsigned bytes) {
     ENTER;
     yield();
-    Mbarrier& m = find(address);
-    touch(address, 8, atomic(true));
+    busy();
+    Mbarrier& m = use(address, true);
     m.bytes += bytes;
     check_bytes(m);
+    m.check();
 }
 
 bool mbarrier_try_wait(const void* address, unsigned parity) {
     ENTER;
     yield();
-    Mbarrier& m = find(address);
+    Mbarrier& m = use(address, false);
     if (m.block != current->block) fault("a wait at the mbarrier of another block");
-    touch(address, 8, atomic(false));
-    if ((m.phase & 1) == (parity & 1)) block_on(&m, describe, false);
-    if ((m.phase & 1) == (parity & 1)) return false;
+    const auto complete = [&] { return (m.phase & 1) != (parity & 1); };
+    if (!complete()) {
+        m.waiting++;
+        block_on(&m, describe, false);
+        m.waiting--;
+    }
+    // It may also give up for no reason.
+    if (!complete() || spurious()) return false;
+    busy();
     current->learn(m.completed);
     return true;
 }
 
 Access mbarrier_copy(const void* address, bool async_proxy) {
-    const Mbarrier& m = find(address);
+    Mbarrier& m = find(address);
     Access access = atomic(true);
     access.async_proxy = async_proxy;
     touch(address, 8, access);
+    m.users.raise(current->agent, current->time);
     access.agent = m.agent;
     access.time = new_landing();
     access.atomic = false;
@@ -131,8 +166,9 @@ Access mbarrier_copy(const void* address, bool async_proxy) {
 void mbarrier_landed(const void* address, unsigned bytes, uint32_t landing, const Start& start) {
     Mbarrier& m = find(address);
     set_landed(landing, m.phase + 1);
+    m.users.raise(m.agent, m.phase + 1);
     m.gathered.add_seen(m.agent, m.phase + 1);
-    m.gathered.add_finished(start.known, start.agent, start.time);
+    m.gathered.add_finished(start.known, start.own);
     m.bytes -= bytes;
     check_bytes(m);
     m.check();

@@ -10,6 +10,8 @@ namespace emulated {
 
 void mbarrier_init(void* address, unsigned count);
 void mbarrier_invalidate(void* address);
+// Peers and bulk copies see the mbarriers that the thread has initialised.
+void mbarrier_init_fence();
 // One arrival, perhaps a peer's, that first announces bytes.
 void mbarrier_arrive(void* address, unsigned bytes);
 void mbarrier_expect(void* address, unsigned bytes);
@@ -22,7 +24,7 @@ Access mbarrier_copy(const void* address, bool async_proxy);
 // What the thread that starts a copy knows then.
 struct Start {
     Knowledge known;
-    uint32_t agent, time;
+    Own own;
 };
 void mbarrier_landed(const void* address, unsigned bytes, uint32_t landing, const Start& start);
 // Those between two addresses at home.

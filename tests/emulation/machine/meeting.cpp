@@ -11,25 +11,29 @@ namespace {
 std::string describe(const void* key) {
     const auto* m = static_cast<const Meeting*>(key);
     char text[120];
-    std::snprintf(text, sizeof(text), "lanes %#x of %s, of which %#x are there", m->mask & m->there,
+    std::snprintf(text, sizeof(text), "lanes %#x at %s, of which %#x are there", m->mask & m->there,
                   m->what, m->come);
     return text;
 }
 
 bool complete(Meeting& m) {
     if (m.come != (m.mask & m.there)) return false;
+    if (m.kind == Meet::whole_warp && m.there != 0xffffffff)
+        fault(std::string(m.what) + " needs all 32 lanes of a warp, some do not exist or exited");
     if (m.together) {
         const Unseen machine;  // it reads and writes other lanes' stacks
         m.together(m.lanes);
     }
-    if (m.orders) m.all = m.gathering.all();
+    if (m.kind == Meet::ordering_lanes) m.all = m.gathering.all();
     return m.done = true;
 }
 
 }  // namespace
 
 void meet(const char* what, uint32_t mask, const void* in, void* out, Together together,
-          bool orders) {
+          Meet kind) {
+    if (kind == Meet::lanes) ENTER;
+    busy();
     const uint32_t me = 1u << current->lane();
     const unsigned warp = current->number / 32;
     Meetings& meetings = current->block->warps[warp];
@@ -37,15 +41,18 @@ void meet(const char* what, uint32_t mask, const void* in, void* out, Together t
     auto& place = meetings[{what, mask}];
     if (!place) {
         place = std::make_shared<Meeting>();
-        *place = {what, mask, 0, 0, {}, together, {}, orders, {}};
+        place->what = what;
+        place->mask = mask;
+        place->together = together;
+        place->kind = kind;
     }
     const std::shared_ptr<Meeting> meeting = place;  // outlives its place in the map
     meeting->come |= me;
     meeting->there = current->block->lanes(warp);
     meeting->lanes.in[current->lane()] = in;
     meeting->lanes.out[current->lane()] = out;
-    if (orders) {
-        meeting->gathering.add(current->known, current->agent, current->time);
+    if (kind == Meet::ordering_lanes) {
+        meeting->gathering.add(current->known, current->own());
         current->time++;
     }
     if (complete(*meeting)) {
@@ -55,13 +62,7 @@ void meet(const char* what, uint32_t mask, const void* in, void* out, Together t
     } else {
         block_on(meeting.get(), describe);
     }
-    if (orders) current->learn(meeting->all);
-}
-
-void meet_all(const char* what, const void* in, void* out, Together together) {
-    if (current->block->lanes(current->number / 32) != 0xffffffff)
-        fault(std::string(what) + " needs all 32 lanes of a warp, some do not exist or exited");
-    meet(what, 0xffffffff, in, out, together);
+    if (kind == Meet::ordering_lanes) current->learn(meeting->all);
 }
 
 void check(Meetings& meetings, uint32_t there) {

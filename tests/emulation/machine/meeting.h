@@ -18,13 +18,16 @@ struct Lanes {
 };
 using Together = void (*)(const Lanes&);
 
+// Only some order memory too; others are of a warp of which no lane may have exited.
+enum class Meet { lanes, ordering_lanes, whole_warp };
+
 struct Meeting {
     const char* what;
     uint32_t mask, come = 0, there;  // lanes that are meant, that came, that have not exited
     Lanes lanes;
     Together together;
     Gathering gathering;
-    bool orders;  // memory too, as __syncwarp alone does
+    Meet kind;
     Knowledge all;
     bool done = false;
 };
@@ -34,9 +37,7 @@ using Meetings = std::map<std::pair<const char*, uint32_t>, std::shared_ptr<Meet
 
 // The calling lane brings `in` and takes `out`. The last to come does what all came for.
 void meet(const char* what, uint32_t mask, const void* in, void* out, Together together,
-          bool orders = false);
-// As above, of a whole warp of which none may have exited.
-void meet_all(const char* what, const void* in, void* out, Together together);
+          Meet kind = Meet::lanes);
 // A lane has exited; those that wait go on without it.
 void check(Meetings& meetings, uint32_t there);
 

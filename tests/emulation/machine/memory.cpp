@@ -38,8 +38,9 @@ public:
         return page->words[address % page_bytes / 8];
     }
     void forget(uintptr_t begin, uintptr_t end) {
-        for (auto& recent : recent_) recent = {};
-        for (uintptr_t key = begin / page_bytes; key * page_bytes < end; key++) pages_.erase(key);
+        // A page may be shared with a buffer.
+        for (uintptr_t word = begin / 8 * 8; word < end; word += 8)
+            if (pages_.count(word / page_bytes)) at(word) = {};
     }
     void forget() {
         for (auto& recent : recent_) recent = {};
@@ -71,16 +72,18 @@ const char* verb(const Access& a) {
 uint32_t time_of(const Access& past) { return past.deferred ? landed[past.time] : past.time; }
 
 bool seen(const Access& past) {
-    return past.agent == current->agent ||
-           time_of(current->known.seen, past.agent) >= time_of(past);
+    if (past.agent == current->agent) return true;
+    const Own own = current->own();
+    const uint32_t known =
+        own.has(past.agent) ? own.at(past.agent) : time_of(current->known.seen, past.agent);
+    return known >= time_of(past);
 }
 
 // Whether the running thread may do this after that.
 bool ordered(const Access& past, const Access& now) {
-    const bool generic_write = past.write && !past.async_proxy && !past.atomic;
-    if (now.async_proxy && generic_write)
+    if (now.async_proxy && past.write && !past.async_proxy)
         return time_of(current->known.fenced, past.agent) >= time_of(past);
-    const bool only_over = now.write && (!past.write || past.deferred);
+    const bool only_over = now.write && !now.also_read && (!past.write || past.deferred);
     return seen(past) ||
            (only_over && time_of(current->known.finished, past.agent) >= time_of(past));
 }
@@ -102,7 +105,8 @@ void remember(Word& word, uint8_t mask, const Access& now, const Region& region,
         const bool conflict =
             (past.mask & mask) && (a.write || now.write) && !(a.atomic && now.atomic);
         if (conflict && !before) race(a, now, region, address);
-        // Whatever is unordered with it is unordered with this one too.
+        // A later access that conflicts with the past one then also conflicts with this one, and is
+        // not ordered after this one unless it is after both.
         const bool replaced =
             before && !(past.mask & ~mask) && (now.write || !a.write) && (a.atomic || !now.atomic);
         if (!replaced) word.past[kept++] = past;
@@ -112,6 +116,21 @@ void remember(Word& word, uint8_t mask, const Access& now, const Region& region,
     if (!word.opaque) word.past.push_back({now, mask});
 }
 
+bool knows_of(const Block& peer) {
+    for (const Thread& t : peer.threads)
+        if (time_of(current->known.seen, t.agent) || time_of(current->known.finished, t.agent))
+            return true;
+    return false;
+}
+
+void visit(Block& peer, const Access& now) {
+    const std::string whose = "access to the shared memory of " + peer.name();
+    if (peer.cluster != current->block->cluster) fault(whose + ", of another cluster");
+    if (!knows_of(peer)) fault(whose + ", which may not have started");
+    if (peer.exited()) fault(whose + ", which has exited");
+    if (!now.deferred) (now.write ? peer.writers : peer.readers).raise(now.agent, now.time);
+}
+
 const Region& region_of(uintptr_t address, size_t bytes, const Access& now) {
     const Region* region = regions.find(address, bytes);
     if (!region) {
@@ -119,16 +138,7 @@ const Region& region_of(uintptr_t address, size_t bytes, const Access& now) {
               " bytes at " + regions.near(address));
     }
     if (region->constant && now.write) fault("write to " + place(*region, address));
-    if (const Block* peer = region->shared; peer && peer != current->block) {
-        if (peer->cluster != current->block->cluster)
-            fault("access to the shared memory of " + peer->name() + ", of another cluster");
-        if (!peer->started)
-            fault("access to the shared memory of " + peer->name() +
-                  ", which may not have started");
-        if (peer->exited()) {
-            fault("access to the shared memory of " + peer->name() + ", which has exited");
-        }
-    }
+    if (Block* peer = region->shared; peer && peer != current->block) visit(*peer, now);
     return *region;
 }
 
@@ -143,23 +153,24 @@ Access atomic(bool write) {
     return access;
 }
 
-void touch(const void* pointer, size_t bytes, const Access& now) {
-    if (current->fibre->owns(uintptr_t(pointer))) return;
+bool touch(const void* pointer, size_t bytes, const Access& now) {
+    if (current->fibre->owns(uintptr_t(pointer))) return false;
     const auto address = uintptr_t(home(pointer));
     const Region& region = region_of(address, bytes, now);
-    if (region.constant || !instrumented) return;
+    if (region.constant || !instrumented) return !region.constant;
     for (uintptr_t begin = address, end = address + bytes; begin < end;) {
         const uintptr_t next = std::min(begin / 8 * 8 + 8, end);
         const auto mask = uint8_t((0xff >> (8 - (next - begin))) << begin % 8);
         Word& word = words.at(begin);
         if (word.opaque && !now.atomic)
             fault("plain " + std::string(verb(now)) + " of an mbarrier");
-        if (region.shared && !now.write && (mask & ~word.written))
+        if (region.shared && (!now.write || now.also_read) && (mask & ~word.written))
             fault("read of " + place(region, begin) + ", which nobody has written");
         remember(word, mask, now, region, begin);
         if (now.write) word.written |= mask;
         begin = next;
     }
+    return true;
 }
 
 void check_alignment(const void* address, size_t bytes) {
@@ -181,8 +192,11 @@ uint32_t new_landing() {
 void set_landed(uint32_t number, uint32_t time) { landed[number] = time; }
 
 void add_shared(Block& block) {
-    regions.add({uintptr_t(block.shared), uintptr_t(block.shared) + block.bytes,
-                 "the shared memory of " + block.name(), &block});
+    const auto begin = uintptr_t(block.shared), end = begin + block.bytes;
+    const auto given = begin + block.given_at();
+    regions.add(
+        {begin, begin + block.static_bytes, "the static shared memory of " + block.name(), &block});
+    regions.add({given, end, "the dynamic shared memory of " + block.name(), &block});
 }
 void remove_shared(Block& block) {
     regions.remove([&](const Region& r) { return r.shared == &block; });
@@ -195,12 +209,20 @@ void forget_launch() {
     regions.remove([](const Region& r) { return r.of_launch; });
 }
 
+void check_visitors(Block& block) {
+    const Knowledge known = block.known_at_exit.all();
+    const Seen done = join(known.seen, known.finished);
+    if (!done->covers(block.readers) || !known.seen->covers(block.writers))
+        fault(block.name() + " exits while peers may still use its shared memory");
+}
+
 Block* owner(const void* address) {
     const Region* region = regions.find(uintptr_t(address), 1);
     return region ? region->shared : nullptr;
 }
 
 void set_instrumented() { instrumented = true; }
+bool is_instrumented() { return instrumented; }
 Unseen::Unseen() { machine_at_work = true; }
 Unseen::~Unseen() { machine_at_work = false; }
 bool unseen() { return machine_at_work; }

@@ -16,6 +16,7 @@ struct Access {
     uint32_t agent;
     uint32_t time;  // of the agent; or a number for landed(), if it is not known yet
     bool write = false;
+    bool also_read = false;    // what it writes depends on what was there
     bool atomic = false;       // two of these are no race
     bool async_proxy = false;  // sees what others wrote only through a proxy fence
     bool deferred = false;     // the time is a number for landed()
@@ -25,9 +26,10 @@ struct Access {
 Access plain(bool write);
 Access atomic(bool write);
 
-// Faults unless the kernel may do this. Does nothing on the host, for a thread's own stack, and in
-// a build without instrumentation, where plain accesses go unseen and nothing can be concluded.
-void touch(const void* address, size_t bytes, const Access& access);
+// Faults unless the kernel may do this. False for memory that is no other thread's business: its
+// own stack, constants. In a build without instrumentation, where plain accesses go unseen, only
+// bounds are checked.
+bool touch(const void* address, size_t bytes, const Access& access);
 void check_alignment(const void* address, size_t bytes);
 
 // The 8 bytes of an mbarrier are no ordinary memory.
@@ -39,6 +41,7 @@ void set_landed(uint32_t number, uint32_t time);
 
 // From now on plain accesses are seen.
 void set_instrumented();
+bool is_instrumented();
 // While one of these lives, the machine's own go unseen.
 struct Unseen {
     Unseen();
@@ -50,6 +53,8 @@ void add_launch(const Launch& launch);
 void forget_launch();
 void add_shared(Block& block);
 void remove_shared(Block& block);
+// When its last thread exits: faults unless all that peers did in its memory is known to be done.
+void check_visitors(Block& block);
 // The block whose shared memory this is (an address at home), or null.
 Block* owner(const void* address);
 

@@ -50,8 +50,9 @@ uint64_t Schedule::priority(Thread& thread) {
 }
 
 void Schedule::add(Thread& thread) {
+    // In order, but who does nothing but load lets others go first at times.
     if (in_order_)
-        thread.priority = UINT64_MAX - thread.agent;
+        thread.priority = UINT64_MAX - thread.agent - (uint64_t(thread.polls / 16) << 32);
     else if (!thread.priority || !draw(redraw_))
         thread.priority = priority(thread);
     ready_.insert({thread.priority, thread.agent, &thread});
@@ -91,7 +92,10 @@ bool Schedule::release_impatient() {
     // In an order that addresses have no part in.
     std::sort(released.begin(), released.end(),
               [](const Thread* a, const Thread* b) { return a->agent < b->agent; });
-    for (Thread* thread : released) free(*thread);
+    for (Thread* thread : released) {
+        thread->idle = true;
+        free(*thread);
+    }
     return !released.empty();
 }
 

@@ -20,13 +20,16 @@ Thread* current;
 namespace {
 
 // When all wait, time passes this often, each time twice as much, before it is called a deadlock.
-constexpr unsigned most_stalls = 64, most_doublings = 40;
+// (Without instrumentation a thread's work goes unseen, and looks like waiting.)
+constexpr unsigned most_stalls = 1000, most_stalls_unseen = 100'000, most_doublings = 40;
 constexpr uint64_t first_stall_ns = 1000;
-constexpr uint64_t most_switches = 200'000'000;
+// With nobody doing anything but loads, and in all.
+constexpr uint64_t most_idle_switches = 5'000'000, most_switches = 1'000'000'000;
 
 uint64_t next_seed, nanoseconds_now;
 std::optional<Schedule> schedule;
 unsigned stalls;
+uint64_t idle_switches;
 std::optional<std::string> failure;
 std::vector<std::unique_ptr<Fibre>> idle_fibres;
 
@@ -69,7 +72,6 @@ void run_thread(Thread& t) {
         t.fibre = idle_fibres.back().release();
         idle_fibres.pop_back();
         t.fibre->give(run_kernel, &t);
-        t.block->started = true;
     }
     enter_block(*t.block);
     set_builtins(t);
@@ -86,13 +88,19 @@ void leave(Thread& t) {
     idle_fibres.emplace_back(t.fibre);
     t.fibre = nullptr;
     stalls = 0;
+    idle_switches = 0;
     land_all_of(t);
     block.alive--;
-    check(block.warps[t.number / 32], block.lanes(t.number / 32));
-    if (const auto all = block.barriers.find(0); all != block.barriers.end())
-        all->second.check(block.alive);
-    block.cluster->barrier.check(block.cluster->alive());
-    gang.barrier.check(gang.alive());
+    block.known_at_exit.add(t.known, t.own());
+    if (block.exited()) check_visitors(block);
+    const unsigned warp = t.number / 32;
+    const uint32_t lanes = block.lanes(warp);
+    check(block.warps[warp], lanes);
+    for (Barrier& barrier : block.barriers) barrier.check_warp(warp, lanes);
+    block.barriers[0].expect_alive(block.alive);
+    Cluster& cluster = *block.cluster;
+    cluster.barrier.withdraw(t.cluster_barrier);
+    cluster.barrier.expect_alive(cluster.alive());
     if (!gang.alive()) land_all_of(gang);
 }
 
@@ -100,7 +108,8 @@ void leave(Thread& t) {
 void stall() {
     if (land_any()) return;
     pass(first_stall_ns << std::min(stalls, most_doublings));
-    if (stalls++ < most_stalls && schedule->release_impatient()) return;
+    const unsigned most = is_instrumented() ? most_stalls : most_stalls_unseen;
+    if (stalls++ < most && schedule->release_impatient()) return;
     throw Fault("deadlock: nobody can go on" + schedule->everyone_waiting());
 }
 
@@ -117,6 +126,10 @@ void run_gangs(Gangs waiting) {
             continue;
         }
         pass(1);
+        if (idle_switches++ == most_idle_switches || switches == most_switches) {
+            throw Fault("no end, last " + t->name() + " at " + position(t->site) +
+                        schedule->everyone_waiting());
+        }
         run_thread(*t);
         if (t->exited) {
             leave(*t);
@@ -127,9 +140,7 @@ void run_gangs(Gangs waiting) {
         } else {
             schedule->add(*t);
         }
-        if (!schedule->in_order() && !draw(8)) land_any();
-        if (switches == most_switches)
-            throw Fault("no end after 200 million switches" + schedule->everyone_waiting());
+        if (spurious()) land_any();
     }
 }
 
@@ -138,6 +149,8 @@ void run_gangs(Gangs waiting) {
 void set_seed(uint64_t seed) { next_seed = seed; }
 
 uint64_t draw(uint64_t n) { return schedule->draw(n); }
+
+bool spurious() { return !schedule->in_order() && !draw(8); }
 
 void yield() { current->fibre->suspend(); }
 
@@ -152,7 +165,19 @@ void wake(const void* key) {
     if (schedule->release(key)) stalls = 0;
 }
 
-uint64_t now() { return nanoseconds_now; }
+void busy() {
+    Thread& t = *current;
+    t.load = {};
+    t.polls = 0;
+    if (std::exchange(t.idle, false)) stalls = 0;
+    idle_switches = 0;
+}
+
+uint64_t read_clock() {
+    ENTER;
+    yield();
+    return nanoseconds_now;
+}
 void pass(uint64_t nanoseconds) { nanoseconds_now += nanoseconds; }
 
 void fault(const std::string& what) {
@@ -175,6 +200,7 @@ void run(const Launch& launch) {
     } cleanup;
     schedule.emplace(next_seed);
     stalls = 0;
+    idle_switches = 0;
     const Grid one(launch);
     add_launch(launch);
     try {

@@ -40,7 +40,7 @@ void publish(void* address, Order order, bool keep) {
     there = keep ? join(there, mine) : mine;
 }
 
-// The same value found at the same place once more: it waits for another.
+// The same value found at the same place once more, with nothing done since: it waits for another.
 void wait_if_again(const void* address, size_t bytes) {
     Thread::Load load = {address, current->site, 0};
     std::memcpy(&load.value, address, bytes < 8 ? bytes : 8);
@@ -49,6 +49,7 @@ void wait_if_again(const void* address, size_t bytes) {
         std::memcpy(&load.value, address, bytes < 8 ? bytes : 8);
     }
     current->load = load;
+    current->polls++;
 }
 
 }  // namespace
@@ -62,7 +63,7 @@ void before_load(const void* address, size_t bytes, Order order) {
 
 void before_store(void* address, size_t bytes, Order order) {
     yield();
-    current->load = {};
+    busy();
     touch(address, bytes, atomic(true));
     publish(address, order, false);
     written(address, bytes);
@@ -82,20 +83,21 @@ void store(void* address, size_t bytes, const void* value, Order order) {
     std::memcpy(address, value, bytes);
 }
 
-void update(void* address, size_t bytes, void (*apply)(void* value, void* operand), void* operand,
-            void* old, Order order) {
+void update(void* address, size_t bytes, Apply apply, void* operand, void* old, Order order) {
     ENTER;
     check_alignment(address, bytes);
     yield();
-    touch(address, bytes, atomic(true));
-    learn_from(address, order);
-    publish(address, order, true);
+    Access access = atomic(true);
+    access.also_read = true;
+    touch(address, bytes, access);
     char value[16];
     std::memcpy(value, address, bytes);
     std::memcpy(old, value, bytes);
-    apply(value, operand);
-    if (std::memcmp(value, old, bytes)) {
-        current->load = {};
+    learn_from(address, order);
+    if (apply(value, operand)) {
+        // One that leaves the value as it was, as of a lock, may be a wait of another kind.
+        if (std::memcmp(value, old, bytes)) busy();
+        publish(address, order, true);
         std::memcpy(address, value, bytes);
         written(address, bytes);
     } else {

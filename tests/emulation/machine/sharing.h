@@ -14,9 +14,10 @@ void before_store(void* address, size_t bytes, Order order);
 
 void load(const void* address, size_t bytes, void* value, Order order);
 void store(void* address, size_t bytes, const void* value, Order order);
-// Replaces the value by what `apply` makes of it; `old` is what was there.
-void update(void* address, size_t bytes, void (*apply)(void* value, void* operand), void* operand,
-            void* old, Order order);
+// Replaces the value by what `apply` makes of it, unless that returns false; `old` is what was
+// there.
+using Apply = bool (*)(void* value, void* operand);
+void update(void* address, size_t bytes, Apply apply, void* operand, void* old, Order order);
 void fence();
 void proxy_fence();
 

@@ -6,10 +6,10 @@
 namespace rnn::cuda::ptx {
 
 inline void barrier_sync(uint32_t barrier, uint32_t threads) {
-    emulated::sync_block(barrier, threads, true);
+    emulated::sync_part(barrier, threads, true);
 }
 inline void barrier_arrive(uint32_t barrier, uint32_t threads) {
-    emulated::sync_block(barrier, threads, false);
+    emulated::sync_part(barrier, threads, false);
 }
 inline void sync_grid() { emulated::sync_grid(); }
 

@@ -7,10 +7,10 @@ namespace rnn::cuda::ptx {
 
 inline void proxy_fence() { emulated::proxy_fence(); }
 inline void bulk_load(void* shared, const void* global, uint32_t bytes, Mbarrier* m) {
-    emulated::bulk_copy(shared, global, bytes, m);
+    emulated::bulk_load(shared, global, bytes, m);
 }
 inline void bulk_send(Peer to, const void* shared, uint32_t bytes, Peer m) {
-    emulated::bulk_copy(to.address, shared, bytes, m.address);
+    emulated::bulk_send(to.address, shared, bytes, m.address);
 }
 inline void bulk_store(void* global, const void* shared, uint32_t bytes) {
     emulated::bulk_store(global, shared, bytes);

@@ -11,7 +11,7 @@ using Mbarrier = uint64_t;
 
 inline void mbarrier_init(Mbarrier* m, uint32_t arrivals) { emulated::mbarrier_init(m, arrivals); }
 inline void mbarrier_invalidate(Mbarrier* m) { emulated::mbarrier_invalidate(m); }
-inline void mbarrier_init_fence() { emulated::proxy_fence(); }
+inline void mbarrier_init_fence() { emulated::mbarrier_init_fence(); }
 inline void mbarrier_arrive(Mbarrier* m) { emulated::mbarrier_arrive(m, 0); }
 inline void mbarrier_arrive_expect(Mbarrier* m, uint32_t bytes) {
     emulated::mbarrier_arrive(m, bytes);

@@ -29,6 +29,7 @@ inline void add_release(uint32_t* p, uint32_t value) {
     uint32_t old;
     const auto add = [](void* there, void* operand) {
         *static_cast<uint32_t*>(there) += *static_cast<uint32_t*>(operand);
+        return true;
     };
     emulated::update(p, sizeof(value), add, &value, &old, emulated::Order::release);
 }
