@@ -21,7 +21,7 @@ RIGHT = {
     "own grid barrier": ({"grid": 4, "cooperative": True}, [128] * 128),
     "relaxed start": ({"grid": 2, "cluster": 2}, [8, 7]),
     "fenced arrival": ({"grid": 2, "cluster": 2}, [*ALL, *ALL]),
-    "arrive and exit": ({"block": 3}, [5]),
+    "arrive and exit": ({"block": 96}, [5] * 32),
     "partial warp": ({"block": 36}, [*reversed(range(36))]),
     "early exit": ({"block": 64}, [0 if i % 2 else 62 - i for i in range(64)]),
     "block copies": ({"numbers": [1]}, [*range(8), *[0] * 8, *range(8)]),

@@ -122,19 +122,19 @@ __global__ void fenced_arrival(Arguments p) {
     p.array<int>(0)[blockIdx.x * n + me] = values[(blockIdx.x ^ 1) * n + me];
 }
 
-// One thread arrives at the cluster's barrier and exits, another comes late.
+// One warp arrives at the cluster's barrier and exits, another comes late.
 __global__ void arrive_and_exit(Arguments p) {
     int* value = p.array<int>(1);
-    ptx::cluster_arrive();
-    if (threadIdx.x == 0) return;
-    ptx::cluster_wait();
-    if (threadIdx.x == 2) {
+    const int warp = threadIdx.x / 32;
+    if (warp == 2) {
         for (int i = 0; i < 50; i++) ptx::nanoseconds();
-        *value = 5;
+        if (threadIdx.x % 32 == 0) *value = 5;
     }
+    __syncwarp();
     ptx::cluster_arrive();
+    if (warp == 0) return;
     ptx::cluster_wait();
-    if (threadIdx.x == 1) p.array<int>(0)[0] = *value;
+    if (warp == 1) p.array<int>(0)[threadIdx.x % 32] = *value;
 }
 
 // A barrier counts a warp that has not all its lanes as one that has.

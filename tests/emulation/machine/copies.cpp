@@ -20,13 +20,14 @@ enum class Kind { group, bulk_group, mbarrier };
 struct Copy {
     Kind kind;
     Thread* thread;
-    uint32_t group;    // of the thread's
+    uint32_t group;    // of the thread's, or 0
     void* to;          // all addresses at home
     const void* from;  // null: the value
     unsigned bytes, read;
-    void* mbarrier;
-    uint32_t landing;
-    Start start;
+    // Of those that complete on an mbarrier.
+    void* mbarrier = nullptr;
+    uint32_t landing = 0;
+    Start start = {};
     char value[16] = {};
 };
 
@@ -105,8 +106,16 @@ void start(void* to, const void* from, const void* value, unsigned bytes, void* 
     }
     touch(to, bytes, access);
     // What its thread has written is not conveyed with it, but that it has read is.
-    Copy copy = {Kind::mbarrier, current, 0,        to,          from ? home(from) : nullptr,
-                 bytes,          bytes,   mbarrier, access.time, {current->known, current->own()}};
+    Copy copy = {.kind = Kind::mbarrier,
+                 .thread = current,
+                 .group = 0,
+                 .to = to,
+                 .from = from ? home(from) : nullptr,
+                 .bytes = bytes,
+                 .read = bytes,
+                 .mbarrier = mbarrier,
+                 .landing = access.time,
+                 .start = {current->known, current->own()}};
     current->time++;
     if (value) std::memcpy(copy.value, value, bytes);
     under_way.push_back(copy);
@@ -127,16 +136,13 @@ void copy_async(void* shared, const void* global, unsigned bytes, unsigned read)
         touch(global, read, group_copy(Kind::group, false));
     }
     touch(shared, bytes, group_copy(Kind::group, true));
-    under_way.push_back({Kind::group,
-                         current,
-                         current->groups,
-                         home(shared),
-                         read ? home(global) : nullptr,
-                         bytes,
-                         read,
-                         nullptr,
-                         0,
-                         {}});
+    under_way.push_back({.kind = Kind::group,
+                         .thread = current,
+                         .group = current->groups,
+                         .to = home(shared),
+                         .from = read ? home(global) : nullptr,
+                         .bytes = bytes,
+                         .read = read});
 }
 
 void commit_copies() {
@@ -178,16 +184,13 @@ void bulk_store(void* global, const void* shared, unsigned bytes) {
     current->last_bulk_group = current->bulk_groups + 1;
     touch(shared, bytes, group_copy(Kind::bulk_group, false));
     touch(global, bytes, group_copy(Kind::bulk_group, true));
-    under_way.push_back({Kind::bulk_group,
-                         current,
-                         current->bulk_groups,
-                         global,
-                         home(shared),
-                         bytes,
-                         bytes,
-                         nullptr,
-                         0,
-                         {}});
+    under_way.push_back({.kind = Kind::bulk_group,
+                         .thread = current,
+                         .group = current->bulk_groups,
+                         .to = global,
+                         .from = home(shared),
+                         .bytes = bytes,
+                         .read = bytes});
 }
 
 void commit_bulk() {

@@ -63,7 +63,7 @@ struct Thread {
     // bulk copies.
     uint32_t groups = 0, bulk_groups = 0, last_bulk_group = 0;
 
-    Barrier::Ticket block_barrier, cluster_barrier;  // where it has arrived last
+    Barrier::Ticket cluster_barrier;  // where it has arrived and not yet waited
 
     unsigned lane() const { return number % 32; }
     std::string name() const;

@@ -45,8 +45,7 @@ void sync_all() {
     Block& block = *current->block;
     Barrier& barrier = block.barriers[0];
     check_same_line(block, barrier);
-    current->block_barrier = barrier.arrive(block.alive);
-    barrier.wait(current->block_barrier);
+    barrier.wait(barrier.arrive(block.alive));
 }
 
 void sync_part(unsigned barrier, unsigned threads, bool wait) {

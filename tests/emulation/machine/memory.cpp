@@ -1,7 +1,5 @@
 #include "memory.h"
 
-#include <iterator>
-#include <unordered_map>
 #include <vector>
 
 #include "fault.h"
@@ -9,52 +7,10 @@
 #include "program.h"
 #include "regions.h"
 #include "shared_window.h"
+#include "words.h"
 
 namespace emulated {
 namespace {
-
-// What is remembered of 8 bytes: the accesses that later ones may have to be ordered after.
-struct Past {
-    Access access;
-    uint8_t mask;
-};
-struct Word {
-    std::vector<Past> past;
-    uint8_t written = 0;  // bytes of shared memory that have a value
-    bool opaque = false;
-};
-
-// Words by address, in pages made when they are first touched.
-class Words {
-public:
-    Word& at(uintptr_t address) {
-        const uintptr_t key = address / page_bytes;
-        auto& [known, page] = recent_[key % std::size(recent_)];
-        if (!page || known != key) {
-            auto& found = pages_[key];
-            if (!found) found = std::make_unique<Page>();
-            known = key, page = found.get();
-        }
-        return page->words[address % page_bytes / 8];
-    }
-    void forget(uintptr_t begin, uintptr_t end) {
-        // A page may be shared with a buffer.
-        for (uintptr_t word = begin / 8 * 8; word < end; word += 8)
-            if (pages_.count(word / page_bytes)) at(word) = {};
-    }
-    void forget() {
-        for (auto& recent : recent_) recent = {};
-        pages_.clear();
-    }
-
-private:
-    static constexpr uintptr_t page_bytes = 256;
-    struct Page {
-        Word words[page_bytes / 8];
-    };
-    std::unordered_map<uintptr_t, std::unique_ptr<Page>> pages_;
-    std::pair<uintptr_t, Page*> recent_[256] = {};
-};
 
 Regions regions;
 Words words;
@@ -124,10 +80,12 @@ bool knows_of(const Block& peer) {
 }
 
 void visit(Block& peer, const Access& now) {
-    const std::string whose = "access to the shared memory of " + peer.name();
-    if (peer.cluster != current->block->cluster) fault(whose + ", of another cluster");
-    if (!knows_of(peer)) fault(whose + ", which may not have started");
-    if (peer.exited()) fault(whose + ", which has exited");
+    const auto refuse = [&](const char* why) {
+        fault("access to the shared memory of " + peer.name() + why);
+    };
+    if (peer.cluster != current->block->cluster) refuse(", of another cluster");
+    if (!knows_of(peer)) refuse(", which may not have started");
+    if (peer.exited()) refuse(", which has exited");
     if (!now.deferred) (now.write ? peer.writers : peer.readers).raise(now.agent, now.time);
 }
 
