@@ -20,7 +20,7 @@ ifeq ($(EMULATE),asan)
 # Its library has to be there before Python, and C++'s before the first exception.
 SANITIZED := EMULATE=asan ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$(shell \
 	g++ -print-file-name=libasan.so) $(shell g++ -print-file-name=libstdc++.so)"
-SELECT := -k emulat
+SELECT := -m emulated
 endif
 
 .PHONY: demo test bench lint gpu

@@ -88,10 +88,12 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where there is a GPU, Triton's tests belong to it; elsewhere tests of a GPU are skipped."""
+    """Marks what runs emulated, and on a GPU. (Triton's tests do where there is one.)"""
     there = torch.cuda.is_available()
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if "emulated" in parameters.values():
+            item.add_marker(pytest.mark.emulated)
         if there and "triton" in (parameters.get("backend"), parameters.get("kernels")):
             item.add_marker(pytest.mark.gpu)
         if not there and item.get_closest_marker("gpu"):

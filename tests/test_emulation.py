@@ -13,6 +13,7 @@ from rnn_kernels.cells import CELLS
 from rnn_kernels.gates import GatesForward
 
 H, B, T = 7, 3, 5
+pytestmark = pytest.mark.emulated
 
 
 def call(cell: str, dtype: torch.dtype, packed: bool, H: int = H) -> tuple[object, ...]:

@@ -30,11 +30,14 @@ public:
         for (size_t i = 0; i < other.times_.size(); i++) to[i] = std::max(to[i], other.times_[i]);
     }
 
-    bool covers(const Clock& other) const {
+    static constexpr uint32_t nobody = UINT32_MAX;
+    // An agent of which the other knows more.
+    uint32_t lacks(const Clock& other) const {
         for (size_t i = 0; i < other.times_.size(); i++)
-            if (at(other.first_ + uint32_t(i)) < other.times_[i]) return false;
-        return true;
+            if (at(other.first_ + uint32_t(i)) < other.times_[i]) return other.first_ + uint32_t(i);
+        return nobody;
     }
+    bool covers(const Clock& other) const { return lacks(other) == nobody; }
 
 private:
     // Agents of one cluster are neighbours, so only the range in use is kept.

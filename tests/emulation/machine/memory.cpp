@@ -170,8 +170,11 @@ void forget_launch() {
 void check_visitors(Block& block) {
     const Knowledge known = block.known_at_exit.all();
     const Seen done = join(known.seen, known.finished);
-    if (!done->covers(block.readers) || !known.seen->covers(block.writers))
-        fault(block.name() + " exits while peers may still use its shared memory");
+    for (const uint32_t peer : {done->lacks(block.readers), known.seen->lacks(block.writers)}) {
+        if (peer == Clock::nobody) continue;
+        fault(block.name() + " exits while its shared memory may still be used by " +
+              grid->agent_name(peer));
+    }
 }
 
 Block* owner(const void* address) {
