@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import emulated
 import pytest
 import torch
@@ -108,9 +110,10 @@ def test_messages_say_who_and_where() -> None:
     with pytest.raises(RuntimeError) as raised:
         run("arrival", 1, 3)
     assert "threads 0-63 of block (0,0,0) at " in str(raised.value)
-    assert (
-        "waiting for phase 0 of an mbarrier of block (0,0,0), which lacks 1 of 64 arrivals"
-        in str(raised.value)
+    assert re.search(
+        r"waiting for phase 0 of the mbarrier at byte \d+ of the static shared memory of block "
+        r"\(0,0,0\), .*which lacks 1 of 64 arrivals and 0 bytes",
+        str(raised.value),
     )
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import platform
+import re
+import subprocess
+import sys
+
 import emulated
 import pytest
 import torch
+from built import ROOT
 from kernel_worlds import World
 
 SEEDS = range(10)
@@ -20,6 +26,7 @@ RIGHT = {
     "spin lock": ({"grid": 4, "cooperative": True}, [20]),
     "own grid barrier": ({"grid": 4, "cooperative": True}, [128] * 128),
     "relaxed start": ({"grid": 2, "cluster": 2}, [8, 7]),
+    "quiet end": ({"grid": 2, "cluster": 2}, [8, 7]),
     "fenced arrival": ({"grid": 2, "cluster": 2}, [*ALL, *ALL]),
     "arrive and exit": ({"block": 96}, [5] * 32),
     "partial warp": ({"block": 36}, [*reversed(range(36))]),
@@ -54,6 +61,14 @@ WRONG = {
     "branches": ({}, "at two __syncthreads"),
     "failed exchange": ({"block": 64}, "race on"),
     "unknown peer": ({"grid": 2, "cluster": 2}, "which may not have started"),
+    "unawaited store": (
+        {"grid": 2, "cluster": 2},
+        "may still be used by a copy|under way in the shared memory of .* which has exited",
+    ),
+    "sender exit": (
+        {"grid": 2, "cluster": 2, "shared": 256},
+        "may still be used by a copy|under way in the shared memory of .* which has exited",
+    ),
     "early leave": ({"grid": 2, "cluster": 2}, "may still be used by thread|which has exited"),
     "uninitialised sum": ({}, "which nobody has written"),
     "odd segments": ({}, "segments of 12 lanes"),
@@ -100,3 +115,32 @@ def test_a_wait_that_nobody_looks_at_fails_in_some_schedules() -> None:
         except RuntimeError as error:
             outcomes.add(str(error).split(" on ")[0])
     assert outcomes == {"passed", "race"}
+
+
+@pytest.mark.emulated
+@pytest.mark.skipif(emulated.SANITIZED, reason="the emulation's own checks find this")
+def test_a_loop_that_lets_nobody_else_go_on() -> None:
+    with pytest.raises(RuntimeError, match="no end: a loop in which nobody else can go on"):
+        wrong("deaf loop", 1)
+
+
+CRASH = """
+import sys; sys.path.insert(0, "tests")
+import torch
+from kernel_worlds import World
+World("emulated").run(sys.argv[1], torch.zeros(64, dtype=torch.int32), block=4, seed=5)
+"""
+
+
+@pytest.mark.emulated
+@pytest.mark.skipif(emulated.SANITIZED, reason="AddressSanitizer has a report of its own")
+@pytest.mark.parametrize(("name", "thread"), [("division", 3), ("large frame", r"\d")])
+def test_a_crash_says_which_thread(name: str, thread: object) -> None:
+    if name == "division" and platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("this processor divides by zero")
+    emulated.kernels()
+    command = [sys.executable, "-c", CRASH, name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode < 0
+    message = rf"signal \d+ in a kernel: thread {thread} of block \(0,0,0\) in schedule 5"
+    assert re.search(message, done.stderr), done.stderr

@@ -89,15 +89,15 @@ __global__ void rounds(Arguments p) {
     }
 }
 
-}  // namespace
+const Registered kernels({
+    {"atomics int", operations<int>},
+    {"atomics long", operations<unsigned long long>},
+    {"relay released", relay_released},
+    {"relay fenced", relay_fenced},
+    {"relay tagged", relay_tagged},
+    {"count", count},
+    {"log", log_order},
+    {"rounds", rounds},
+});
 
-void add_atomics(Kernels& kernels) {
-    kernels["atomics int"] = operations<int>;
-    kernels["atomics long"] = operations<unsigned long long>;
-    kernels["relay released"] = relay_released;
-    kernels["relay fenced"] = relay_fenced;
-    kernels["relay tagged"] = relay_tagged;
-    kernels["count"] = count;
-    kernels["log"] = log_order;
-    kernels["rounds"] = rounds;
-}
+}  // namespace

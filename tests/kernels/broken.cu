@@ -196,23 +196,23 @@ __global__ void fragment(Arguments p) {
     if (threadIdx.x < 32) p.array<float>(1)[me] = d[0] - d[1] + 2 * d[2] - 3 * d[3];
 }
 
-}  // namespace
+const Registered kernels({
+    {"broken barrier", barrier},
+    {"broken warp barrier", warp_barrier},
+    {"broken buffer", buffer},
+    {"broken tile", tile},
+    {"broken shared tile", shared_tile},
+    {"broken unwritten", unwritten},
+    {"broken phase", phase},
+    {"broken arrival", arrival},
+    {"broken divergence", divergence},
+    {"broken copy wait", copy_wait},
+    {"broken copy barrier", copy_barrier},
+    {"broken proxy", proxy},
+    {"broken bytes", bytes},
+    {"broken alignment", alignment},
+    {"broken mask", mask},
+    {"broken fragment", fragment},
+});
 
-void add_broken(Kernels& kernels) {
-    kernels["broken barrier"] = barrier;
-    kernels["broken warp barrier"] = warp_barrier;
-    kernels["broken buffer"] = buffer;
-    kernels["broken tile"] = tile;
-    kernels["broken shared tile"] = shared_tile;
-    kernels["broken unwritten"] = unwritten;
-    kernels["broken phase"] = phase;
-    kernels["broken arrival"] = arrival;
-    kernels["broken divergence"] = divergence;
-    kernels["broken copy wait"] = copy_wait;
-    kernels["broken copy barrier"] = copy_barrier;
-    kernels["broken proxy"] = proxy;
-    kernels["broken bytes"] = bytes;
-    kernels["broken alignment"] = alignment;
-    kernels["broken mask"] = mask;
-    kernels["broken fragment"] = fragment;
-}
+}  // namespace

@@ -100,12 +100,12 @@ __global__ void residency(Arguments p) {
         p.array<float>(0)[blockIdx.x * blockDim.x + me];
 }
 
-}  // namespace
+const Registered kernels({
+    {"broken peer start", peer_start},
+    {"broken peer exit", peer_exit},
+    {"broken exchange", exchange},
+    {"broken flag", flag},
+    {"broken residency", residency},
+});
 
-void add_broken_clusters(Kernels& kernels) {
-    kernels["broken peer start"] = peer_start;
-    kernels["broken peer exit"] = peer_exit;
-    kernels["broken exchange"] = exchange;
-    kernels["broken flag"] = flag;
-    kernels["broken residency"] = residency;
-}
+}  // namespace

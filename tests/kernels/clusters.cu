@@ -116,14 +116,14 @@ __global__ void arrive_at_peer(Arguments p) {
     ptx::cluster_wait();
 }
 
-}  // namespace
+const Registered kernels({
+    {"ranks", ranks},
+    {"read peer", read_peer},
+    {"all to all, 4 bytes", all_to_all<uint32_t>},
+    {"all to all, 8 bytes", all_to_all<uint64_t>},
+    {"all to all, 16 bytes", all_to_all<uint4>},
+    {"all to all, bulk", all_to_all<Bulk>},
+    {"arrive at peer", arrive_at_peer},
+});
 
-void add_clusters(Kernels& kernels) {
-    kernels["ranks"] = ranks;
-    kernels["read peer"] = read_peer;
-    kernels["all to all, 4 bytes"] = all_to_all<uint32_t>;
-    kernels["all to all, 8 bytes"] = all_to_all<uint64_t>;
-    kernels["all to all, 16 bytes"] = all_to_all<uint4>;
-    kernels["all to all, bulk"] = all_to_all<Bulk>;
-    kernels["arrive at peer"] = arrive_at_peer;
-}
+}  // namespace

@@ -67,12 +67,12 @@ __global__ void bulk(Arguments p) {
     if (threadIdx.x == 0) ptx::wait_for_bulk<0>();
 }
 
-}  // namespace
+const Registered kernels({
+    {"copy 4", copy<4>},
+    {"copy 8", copy<8>},
+    {"copy 16", copy<16>},
+    {"pipeline", pipeline},
+    {"bulk", bulk},
+});
 
-void add_copies(Kernels& kernels) {
-    kernels["copy 4"] = copy<4>;
-    kernels["copy 8"] = copy<8>;
-    kernels["copy 16"] = copy<16>;
-    kernels["pipeline"] = pipeline;
-    kernels["bulk"] = bulk;
-}
+}  // namespace

@@ -111,6 +111,22 @@ __global__ void relaxed_start(Arguments p) {
     ptx::cluster_wait();
 }
 
+// Blocks exit with no barrier at the end: all that was sent to them they have waited for.
+__global__ void quiet_end(Arguments p) {
+    __shared__ ptx::Mbarrier m;
+    __shared__ uint32_t got;
+    if (threadIdx.x == 0) ptx::mbarrier_init(&m, 1);
+    ptx::cluster_arrive();
+    ptx::cluster_wait();
+    if (threadIdx.x) return;
+    const uint32_t other = ptx::cluster_rank() ^ 1;
+    ptx::mbarrier_arrive_expect(&m, 4);
+    ptx::store_async(ptx::at_peer(&got, other), 7 + blockIdx.x, ptx::at_peer(&m, other));
+    while (!ptx::mbarrier_try_wait(&m, 0)) {
+    }
+    p.array<uint32_t>(0)[blockIdx.x] = got;
+}
+
 // A fence before a relaxed arrival orders memory.
 __global__ void fenced_arrival(Arguments p) {
     int* values = p.array<int>(1);
@@ -183,21 +199,22 @@ __global__ void wide_shuffles(Arguments p) {
     p.array<int>(0)[64 + me] = __shfl_up_sync(0xffffffff, me, 33u);
 }
 
-}  // namespace
+const Registered kernels({
+    {"poll", poll},
+    {"no change", no_change},
+    {"timeouts", timeouts},
+    {"clock loop", clock_loop},
+    {"two flags", two_flags},
+    {"spin lock", spin_lock},
+    {"own grid barrier", own_grid_barrier},
+    {"relaxed start", relaxed_start},
+    {"quiet end", quiet_end},
+    {"fenced arrival", fenced_arrival},
+    {"arrive and exit", arrive_and_exit},
+    {"partial warp", partial_warp},
+    {"early exit", early_exit},
+    {"block copies", block_copies},
+    {"wide shuffles", wide_shuffles},
+});
 
-void add_edges(Kernels& kernels) {
-    kernels["poll"] = poll;
-    kernels["no change"] = no_change;
-    kernels["timeouts"] = timeouts;
-    kernels["clock loop"] = clock_loop;
-    kernels["two flags"] = two_flags;
-    kernels["spin lock"] = spin_lock;
-    kernels["own grid barrier"] = own_grid_barrier;
-    kernels["relaxed start"] = relaxed_start;
-    kernels["fenced arrival"] = fenced_arrival;
-    kernels["arrive and exit"] = arrive_and_exit;
-    kernels["partial warp"] = partial_warp;
-    kernels["early exit"] = early_exit;
-    kernels["block copies"] = block_copies;
-    kernels["wide shuffles"] = wide_shuffles;
-}
+}  // namespace

@@ -20,20 +20,13 @@ struct Arguments {
 
 using Kernel = void (*)(Arguments);
 using Kernels = std::map<std::string, Kernel>;
+Kernels& all_kernels();
+
+// Each file has one of these. Ends the process if two kernels have one name.
+struct Registered {
+    explicit Registered(const Kernels& kernels);
+};
 
 // Throws std::runtime_error, with the name, if CUDA refuses.
 void launch(const std::string& name, Kernel kernel, const rnn::cuda::Place& place,
             const rnn::cuda::Shape& shape, const Arguments& arguments);
-
-// Each of these adds the kernels of one file.
-void add_atomics(Kernels& kernels);
-void add_blocks(Kernels& kernels);
-void add_broken(Kernels& kernels);
-void add_broken_clusters(Kernels& kernels);
-void add_clusters(Kernels& kernels);
-void add_copies(Kernels& kernels);
-void add_edges(Kernels& kernels);
-void add_matrices(Kernels& kernels);
-void add_mbarriers(Kernels& kernels);
-void add_warps(Kernels& kernels);
-void add_wrong(Kernels& kernels);

@@ -41,17 +41,17 @@ __global__ void round_to_tf32(Arguments p) {
     p.array<uint32_t>(1)[i] = ptx::to_tf32(p.array<float>(0)[i]);
 }
 
-}  // namespace
+const Registered kernels({
+    {"mma float16", multiply<__half>},
+    {"mma bfloat16", multiply<__nv_bfloat16>},
+    {"mma float32", multiply<float>},
+    {"ldmatrix 1", load<1, false>},
+    {"ldmatrix 2", load<2, false>},
+    {"ldmatrix 4", load<4, false>},
+    {"ldmatrix 1 transposed", load<1, true>},
+    {"ldmatrix 2 transposed", load<2, true>},
+    {"ldmatrix 4 transposed", load<4, true>},
+    {"to_tf32", round_to_tf32},
+});
 
-void add_matrices(Kernels& kernels) {
-    kernels["mma float16"] = multiply<__half>;
-    kernels["mma bfloat16"] = multiply<__nv_bfloat16>;
-    kernels["mma float32"] = multiply<float>;
-    kernels["ldmatrix 1"] = load<1, false>;
-    kernels["ldmatrix 2"] = load<2, false>;
-    kernels["ldmatrix 4"] = load<4, false>;
-    kernels["ldmatrix 1 transposed"] = load<1, true>;
-    kernels["ldmatrix 2 transposed"] = load<2, true>;
-    kernels["ldmatrix 4 transposed"] = load<4, true>;
-    kernels["to_tf32"] = round_to_tf32;
-}
+}  // namespace

@@ -57,9 +57,9 @@ __global__ void phases(Arguments p) {
     ptx::mbarrier_invalidate(&m);
 }
 
-}  // namespace
+const Registered kernels({
+    {"hand over", hand_over},
+    {"phases", phases},
+});
 
-void add_mbarriers(Kernels& kernels) {
-    kernels["hand over"] = hand_over;
-    kernels["phases"] = phases;
-}
+}  // namespace

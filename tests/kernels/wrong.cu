@@ -186,6 +186,45 @@ __global__ void unknown_peer(Arguments p) {
     p.array<int>(0)[blockIdx.x * blockDim.x + threadIdx.x] = values[threadIdx.x];
 }
 
+// The last thing that is sent arrives when it may, perhaps at a block that has gone.
+__global__ void unawaited_store(Arguments) {
+    __shared__ ptx::Mbarrier m;
+    __shared__ uint32_t got;
+    if (threadIdx.x == 0) {
+        ptx::mbarrier_init(&m, 1);
+        ptx::mbarrier_expect(&m, 4);
+    }
+    ptx::cluster_arrive();
+    ptx::cluster_wait();
+    const uint32_t other = ptx::cluster_rank() ^ 1;
+    if (threadIdx.x == 0) ptx::store_async(ptx::at_peer(&got, other), 7u, ptx::at_peer(&m, other));
+    ptx::cluster_arrive();
+    ptx::cluster_wait();
+}
+
+// The sender exits while a bulk copy may still read its memory.
+__global__ void sender_exit(Arguments p) {
+    __shared__ ptx::Mbarrier m;
+    float* shared = ptx::dynamic_shared<float>();  // (2, 32)
+    shared[threadIdx.x] = threadIdx.x;
+    ptx::proxy_fence();
+    if (threadIdx.x == 0) {
+        ptx::mbarrier_init(&m, 1);
+        ptx::mbarrier_arrive_expect(&m, 128);
+        ptx::mbarrier_init_fence();
+    }
+    ptx::cluster_arrive();
+    ptx::cluster_wait();
+    if (ptx::cluster_rank() == 1) {
+        if (threadIdx.x == 0)
+            ptx::bulk_send(ptx::at_peer(shared + 32, 0), shared, 128, ptx::at_peer(&m, 0));
+        return;
+    }
+    while (!ptx::mbarrier_try_wait(&m, 0)) {
+    }
+    p.array<float>(0)[threadIdx.x] = shared[32 + threadIdx.x];
+}
+
 // Nothing says that the peer has read when the block exits.
 __global__ void early_leave(Arguments p) {
     __shared__ int values[32];
@@ -206,33 +245,56 @@ __global__ void uninitialised_sum(Arguments p) {
     p.array<int>(0)[threadIdx.x] = sum;
 }
 
+// What no processor forgives.
+__global__ void division(Arguments p) {
+    if (threadIdx.x == 3) p.array<int>(0)[0] = 7 / p.number(0);
+}
+
+__global__ void large_frame(Arguments p) {
+    volatile char local[400 << 10];
+    for (int i = sizeof(local) - 1; i >= 0; i--) local[i] = char(i);
+    p.array<char>(0)[threadIdx.x] = local[threadIdx.x];
+}
+
+// Nobody else can run, let alone write there.
+__global__ void deaf_loop(Arguments p) {
+    int* flag = p.array<int>(0);
+    for (int i = 0; flag[i % 2] == 0; i++) {
+    }
+}
+
 __global__ void odd_segments(Arguments p) {
     p.array<int>(0)[threadIdx.x] = __shfl_xor_sync(0xffffffff, int(threadIdx.x), 1, 12);
 }
 
-}  // namespace
+const Registered kernels({
+    {"exited lane", exited_lane},
+    {"bulk exit", bulk_exit},
+    {"atomic proxy", atomic_proxy},
+    {"wrong fence", wrong_fence},
+    {"bulk into shared", bulk_into_shared},
+    {"one try", one_try},
+    {"invalidated under waiters", invalidated_under_waiters},
+    {"invalidated early", invalidated_early},
+    {"copy past the end", copy_past_the_end},
+    {"racing copies", racing_copies},
+    {"copy reads more", copy_reads_more},
+    {"matrix in global memory", matrix_in_global_memory},
+    {"left grid", left_grid},
+    {"half warps", half_warps},
+    {"no count", no_count},
+    {"two counts", two_counts},
+    {"branches", branches},
+    {"failed exchange", failed_exchange},
+    {"unknown peer", unknown_peer},
+    {"unawaited store", unawaited_store},
+    {"sender exit", sender_exit},
+    {"early leave", early_leave},
+    {"uninitialised sum", uninitialised_sum},
+    {"odd segments", odd_segments},
+    {"division", division},
+    {"large frame", large_frame},
+    {"deaf loop", deaf_loop},
+});
 
-void add_wrong(Kernels& kernels) {
-    kernels["exited lane"] = exited_lane;
-    kernels["bulk exit"] = bulk_exit;
-    kernels["atomic proxy"] = atomic_proxy;
-    kernels["wrong fence"] = wrong_fence;
-    kernels["bulk into shared"] = bulk_into_shared;
-    kernels["one try"] = one_try;
-    kernels["invalidated under waiters"] = invalidated_under_waiters;
-    kernels["invalidated early"] = invalidated_early;
-    kernels["copy past the end"] = copy_past_the_end;
-    kernels["racing copies"] = racing_copies;
-    kernels["copy reads more"] = copy_reads_more;
-    kernels["matrix in global memory"] = matrix_in_global_memory;
-    kernels["left grid"] = left_grid;
-    kernels["half warps"] = half_warps;
-    kernels["no count"] = no_count;
-    kernels["two counts"] = two_counts;
-    kernels["branches"] = branches;
-    kernels["failed exchange"] = failed_exchange;
-    kernels["unknown peer"] = unknown_peer;
-    kernels["early leave"] = early_leave;
-    kernels["uninitialised sum"] = uninitialised_sum;
-    kernels["odd segments"] = odd_segments;
-}
+}  // namespace

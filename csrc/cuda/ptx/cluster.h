@@ -17,7 +17,8 @@ __device__ inline uint32_t cluster_size() {
 }
 
 // The barrier of all threads of a cluster, in two halves. Before a block touches a peer's memory
-// both must have started, and none may exit while others touch its own.
+// both must have started, and none may exit while others touch its own. (Blocks that have waited
+// for all that was sent to them need no barrier at the end.)
 __device__ inline void cluster_arrive() {
     asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
 }

@@ -10,7 +10,8 @@
 namespace rnn::cuda::ptx {
 
 // N (1, 2 or 4) matrices of 8 x 8 16-bit elements. Lane 8·i + r points at row r of matrix i: 16
-// bytes, aligned. Lane l then holds elements 2·(l % 4) and the next of row l / 4 of each.
+// bytes, aligned. Lane l then holds elements 2·(l % 4) and the next of row l / 4 of each. The read
+// is that of the lane that points: a barrier of the warp tells the others that it is over.
 template <int N>
 __device__ void load_matrices(uint32_t (&to)[N], const void* row) {
     static_assert(N == 1 || N == 2 || N == 4);

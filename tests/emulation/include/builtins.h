@@ -1,6 +1,7 @@
 // What CUDA C++ has and C++ has not: qualifiers, where a thread is, barriers, single functions.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -16,6 +17,8 @@
 #define __constant__
 #define __forceinline__ inline
 #define __noinline__
+#define __align__(bytes) alignas(bytes)
+#define __grid_constant__
 #define __launch_bounds__(...)
 #define __shared__ thread_local
 
@@ -32,6 +35,9 @@ inline void __nanosleep(unsigned nanoseconds) {
 }
 inline long long clock64() { return (long long)(emulated::read_clock()); }
 [[noreturn]] inline void __trap() { emulated::fault("__trap"); }
+
+using std::max;
+using std::min;
 
 template <class T>
 T __ldg(const T* p) {

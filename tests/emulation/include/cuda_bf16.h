@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "vector_types.h"
+
 struct __nv_bfloat16 {
     uint16_t bits;
 };
@@ -25,4 +27,8 @@ inline __nv_bfloat16 __float2bfloat16_rn(float x) {
 }
 inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y) {
     return {__float2bfloat16_rn(x), __float2bfloat16_rn(y)};
+}
+inline __nv_bfloat16 __float2bfloat16(float x) { return __float2bfloat16_rn(x); }
+inline float2 __bfloat1622float2(__nv_bfloat162 x) {
+    return {__bfloat162float(x.x), __bfloat162float(x.y)};
 }

@@ -1,6 +1,8 @@
 // __half on a CPU. Needs a compiler with _Float16.
 #pragma once
 
+#include "vector_types.h"
+
 struct __half {
     _Float16 value;
 };
@@ -12,3 +14,5 @@ inline __half __float2half_rn(float x) { return {_Float16(x)}; }
 inline __half2 __floats2half2_rn(float x, float y) {
     return {__float2half_rn(x), __float2half_rn(y)};
 }
+inline __half __float2half(float x) { return __float2half_rn(x); }
+inline float2 __half22float2(__half2 x) { return {__half2float(x.x), __half2float(x.y)}; }

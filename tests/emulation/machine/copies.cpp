@@ -40,7 +40,7 @@ void land(size_t i) {
     for (const void* end : {const_cast<const void*>(copy.to), copy.from})
         if (const Block* block = owner(end); block && block->exited())
             fault("a copy is under way in the shared memory of " + block->name() +
-                  ", which has exited");
+                  ", which has exited; it started at " + position(copy.start.site));
     char* to = here(copy.to);
     std::memset(to, 0, copy.bytes);
     std::memcpy(to, copy.from ? here(copy.from) : copy.value, copy.read);
@@ -96,7 +96,9 @@ void start(void* to, const void* from, const void* value, unsigned bytes, void* 
     busy();
     to = home(to), mbarrier = home(mbarrier);
     const Block* block = owner(to);
-    if (!block) fault("a copy that completes on an mbarrier, but not to shared memory");
+    if (!block)
+        fault("a copy that completes on an mbarrier, to other than shared memory: " +
+              describe_address(to));
     if (block != owner(mbarrier)) fault("a copy that completes on the mbarrier of another block");
     Access access = mbarrier_copy(mbarrier, from != nullptr);
     if (from) {
@@ -115,7 +117,8 @@ void start(void* to, const void* from, const void* value, unsigned bytes, void* 
                  .read = bytes,
                  .mbarrier = mbarrier,
                  .landing = access.time,
-                 .start = {current->known, current->own()}};
+                 .start = {current->known, current->own(), current->site,
+                           from ? owner(home(from)) : nullptr}};
     current->time++;
     if (value) std::memcpy(copy.value, value, bytes);
     under_way.push_back(copy);
@@ -128,7 +131,8 @@ void copy_async(void* shared, const void* global, unsigned bytes, unsigned read)
     ENTER;
     busy();
     check_alignment(shared, bytes);
-    if (!mine(shared)) fault("cp.async to other than shared memory");
+    if (!mine(shared))
+        fault("cp.async to other than the block's shared memory: " + describe_address(shared));
     if (read > bytes) fault("cp.async that reads more than it writes");
     if (read) {
         check_alignment(global, bytes);
@@ -142,7 +146,8 @@ void copy_async(void* shared, const void* global, unsigned bytes, unsigned read)
                          .to = home(shared),
                          .from = read ? home(global) : nullptr,
                          .bytes = bytes,
-                         .read = read});
+                         .read = read,
+                         .start = {.site = current->site}});
 }
 
 void commit_copies() {
@@ -171,7 +176,8 @@ void bulk_load(void* shared, const void* global, unsigned bytes, void* mbarrier)
 void bulk_send(void* to, const void* shared, unsigned bytes, void* mbarrier) {
     ENTER;
     check_bulk(to, shared, bytes);
-    if (!mine(shared)) fault("a bulk copy to a peer out of other than shared memory");
+    if (!mine(shared))
+        fault("a bulk copy to a peer out of other than shared memory: " + describe_address(shared));
     start(to, shared, nullptr, bytes, mbarrier);
 }
 
@@ -179,7 +185,8 @@ void bulk_store(void* global, const void* shared, unsigned bytes) {
     ENTER;
     check_bulk(global, shared, bytes);
     busy();
-    if (!mine(shared)) fault("a bulk store out of other than shared memory");
+    if (!mine(shared))
+        fault("a bulk store out of other than shared memory: " + describe_address(shared));
     if (owner(home(global))) fault("a bulk store into shared memory");
     current->last_bulk_group = current->bulk_groups + 1;
     touch(shared, bytes, group_copy(Kind::bulk_group, false));
@@ -190,7 +197,8 @@ void bulk_store(void* global, const void* shared, unsigned bytes) {
                          .to = global,
                          .from = home(shared),
                          .bytes = bytes,
-                         .read = bytes});
+                         .read = bytes,
+                         .start = {.site = current->site}});
 }
 
 void commit_bulk() {

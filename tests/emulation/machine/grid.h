@@ -56,8 +56,9 @@ struct Thread {
         bool operator==(const Load&) const = default;
     } load = {};
 
-    bool idle = false;   // since time passed for it
-    uint32_t polls = 0;  // loads since it did anything else
+    bool idle = false;      // since time passed for it
+    uint32_t polls = 0;     // loads since it did anything else
+    uint64_t accesses = 0;  // plain ones since others could go on
 
     // Groups of copies that it has committed, and the last one that has any: with cp.async, and of
     // bulk copies.
@@ -94,7 +95,9 @@ struct Block {
     Barrier barriers[16];
     // Where each warp's first lane came to the barrier of all, and when.
     std::vector<std::pair<Barrier::Ticket, const void*>> warp_sites;
-    Clock readers, writers;  // peers that used its memory
+    // Peers and copies that used its memory, and where each did last.
+    Clock readers, writers;
+    std::map<uint32_t, const void*> visits;
     Gathering known_at_exit;
     std::vector<Meetings> warps;
     uint32_t mbarriers = 0;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "fault.h"
 #include "grid.h"
 #include "memory.h"
 #include "scheduler.h"
@@ -13,11 +14,16 @@ using namespace emulated;
 
 namespace {
 
+// Of one thread between two points where others may go on.
+constexpr uint64_t most_accesses = 50'000'000;
+
 void access(void* address, size_t bytes, bool write, bool aligned, const void* site) {
     if (!current || unseen() || current->fibre->owns(uintptr_t(address))) return;
     current->site = site;
     if (aligned) check_alignment(address, bytes);
     if (touch(address, bytes, plain(write))) busy();
+    if (current->accesses++ == most_accesses)
+        fault("no end: a loop in which nobody else can go on");
 }
 
 // Nobody may cache it, everybody may see it: as a relaxed access.

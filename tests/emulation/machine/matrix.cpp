@@ -102,7 +102,8 @@ void mma(Format format, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&
 void load_matrices(int count, bool transposed, uint32_t* out, const void* row) {
     ENTER;
     if (int(current->lane()) < 8 * count) {
-        if (owner(home(row)) != current->block) fault("ldmatrix of other than shared memory");
+        if (owner(home(row)) != current->block)
+            fault("ldmatrix of other than shared memory: " + describe_address(row));
         check_alignment(row, 16);
         touch(row, 16, plain(false));
     }

@@ -16,7 +16,8 @@ constexpr int64_t most = (1 << 20) - 1;
 
 struct Mbarrier {
     Block* block;
-    uint32_t agent;  // of the copies that complete here; their time is the phase they end
+    const void* address;  // at home
+    uint32_t agent;       // of the copies that complete here; their time is the phase they end
     unsigned expected, pending;
     int64_t bytes = 0;
     uint32_t phase = 0;
@@ -49,9 +50,9 @@ void check_bytes(const Mbarrier& m) {
 
 std::string describe(const void* key) {
     const auto* m = static_cast<const Mbarrier*>(key);
-    return "phase " + std::to_string(m->phase) + " of an mbarrier of " + m->block->name() +
-           ", which lacks " + std::to_string(m->pending) + " of " + std::to_string(m->expected) +
-           " arrivals and " + std::to_string(m->bytes) + " bytes";
+    return "phase " + std::to_string(m->phase) + " of the mbarrier at " +
+           describe_address(m->address) + ", which lacks " + std::to_string(m->pending) + " of " +
+           std::to_string(m->expected) + " arrivals and " + std::to_string(m->bytes) + " bytes";
 }
 
 // The first thing every operation does.
@@ -77,7 +78,7 @@ void mbarrier_init(void* address, unsigned count) {
     if (block->mbarriers == block_mbarriers) fault("more than 128 mbarriers in a block");
     const uint32_t agent =
         block->first_agent + grid->threads * thread_agents + mbarrier_agents * block->mbarriers++;
-    place->second = {block, agent, count, count};
+    place->second = {block, home(address), agent, count, count};
     // By an agent of its own, so that a fence can be for this alone.
     const Own init = {agent + 1, {1}};
     touch(address, 8, {.site = current->site, .agent = init.agent, .time = 1, .write = true});
@@ -154,12 +155,12 @@ Access mbarrier_copy(const void* address, bool async_proxy) {
     Mbarrier& m = find(address);
     Access access = atomic(true);
     access.async_proxy = async_proxy;
+    access.deferred = true;  // its thread is done with the mbarrier, the copy is not
     touch(address, 8, access);
     m.users.raise(current->agent, current->time);
     access.agent = m.agent;
     access.time = new_landing();
     access.atomic = false;
-    access.deferred = true;
     return access;
 }
 
@@ -167,6 +168,10 @@ void mbarrier_landed(const void* address, unsigned bytes, uint32_t landing, cons
     Mbarrier& m = find(address);
     set_landed(landing, m.phase + 1);
     m.users.raise(m.agent, m.phase + 1);
+    Access copy = {.site = start.site, .agent = m.agent, .time = m.phase + 1, .write = true};
+    visited(*m.block, copy);
+    copy.write = false;
+    if (start.source) visited(*start.source, copy);
     m.gathered.add_seen(m.agent, m.phase + 1);
     m.gathered.add_finished(start.known, start.own);
     m.bytes -= bytes;

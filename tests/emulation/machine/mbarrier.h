@@ -21,10 +21,12 @@ bool mbarrier_try_wait(const void* address, unsigned parity);
 
 // For copies: what they are known as, from their start to when their bytes have landed.
 Access mbarrier_copy(const void* address, bool async_proxy);
-// What the thread that starts a copy knows then.
+// Who starts a copy, where, and what that thread knows then.
 struct Start {
-    Knowledge known;
-    Own own;
+    Knowledge known = {};
+    Own own = {};
+    const void* site = nullptr;
+    Block* source = nullptr;  // whose shared memory it reads, if any
 };
 void mbarrier_landed(const void* address, unsigned bytes, uint32_t landing, const Start& start);
 // Those between two addresses at home.

@@ -46,10 +46,16 @@ bool ordered(const Access& past, const Access& now) {
 
 [[noreturn]] void race(const Access& past, const Access& now, const Region& region,
                        uintptr_t address) {
+    std::string why;
+    if (now.async_proxy && seen(past))
+        why = " (no proxy fence between them)";
+    else if (past.deferred && time_of(past) != UINT32_MAX)
+        why = " (which counts towards phase " + std::to_string(time_of(past) - 1) + ")";
+    else if (past.deferred)
+        why = " (which is under way)";
     fault("race on " + place(region, address) + ": this " + verb(now) +
           " is not ordered after the " + verb(past) + " by " + grid->agent_name(past.agent) +
-          " at " + position(past.site) +
-          (now.async_proxy && seen(past) ? " (no proxy fence between them)" : ""));
+          " at " + position(past.site) + why);
 }
 
 void remember(Word& word, uint8_t mask, const Access& now, const Region& region,
@@ -86,7 +92,7 @@ void visit(Block& peer, const Access& now) {
     if (peer.cluster != current->block->cluster) refuse(", of another cluster");
     if (!knows_of(peer)) refuse(", which may not have started");
     if (peer.exited()) refuse(", which has exited");
-    if (!now.deferred) (now.write ? peer.writers : peer.readers).raise(now.agent, now.time);
+    if (!now.deferred) visited(peer, now);
 }
 
 const Region& region_of(uintptr_t address, size_t bytes, const Access& now) {
@@ -167,15 +173,22 @@ void forget_launch() {
     regions.remove([](const Region& r) { return r.of_launch; });
 }
 
+void visited(Block& block, const Access& by) {
+    (by.write ? block.writers : block.readers).raise(by.agent, by.time);
+    block.visits[by.agent] = by.site;
+}
+
 void check_visitors(Block& block) {
     const Knowledge known = block.known_at_exit.all();
     const Seen done = join(known.seen, known.finished);
     for (const uint32_t peer : {done->lacks(block.readers), known.seen->lacks(block.writers)}) {
         if (peer == Clock::nobody) continue;
         fault(block.name() + " exits while its shared memory may still be used by " +
-              grid->agent_name(peer));
+              grid->agent_name(peer) + " at " + position(block.visits[peer]));
     }
 }
+
+std::string describe_address(const void* address) { return regions.near(uintptr_t(home(address))); }
 
 Block* owner(const void* address) {
     const Region* region = regions.find(uintptr_t(address), 1);

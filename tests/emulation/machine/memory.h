@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace emulated {
 
@@ -53,8 +54,12 @@ void add_launch(const Launch& launch);
 void forget_launch();
 void add_shared(Block& block);
 void remove_shared(Block& block);
+// A peer or a copy has used a block's memory.
+void visited(Block& block, const Access& by);
 // When its last thread exits: faults unless all that peers did in its memory is known to be done.
 void check_visitors(Block& block);
+// "byte 8 of y, which has 200", for messages.
+std::string describe_address(const void* address);
 // The block whose shared memory this is (an address at home), or null.
 Block* owner(const void* address);
 

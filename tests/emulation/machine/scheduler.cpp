@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "copies.h"
+#include "crash.h"
 #include "fault.h"
 #include "launch.h"
 #include "mbarrier.h"
@@ -76,6 +77,7 @@ void run_thread(Thread& t) {
     enter_block(*t.block);
     set_builtins(t);
     current = &t;
+    t.accesses = 0;
     t.fibre->resume();
     current = nullptr;
     if (failure) throw Fault(*failure);
@@ -201,6 +203,7 @@ void run(const Launch& launch) {
     schedule.emplace(next_seed);
     stalls = 0;
     idle_switches = 0;
+    const CrashReports reports(next_seed);
     const Grid one(launch);
     add_launch(launch);
     try {
