@@ -245,24 +245,6 @@ __global__ void uninitialised_sum(Arguments p) {
     p.array<int>(0)[threadIdx.x] = sum;
 }
 
-// What no processor forgives.
-__global__ void division(Arguments p) {
-    if (threadIdx.x == 3) p.array<int>(0)[0] = 7 / p.number(0);
-}
-
-__global__ void large_frame(Arguments p) {
-    volatile char local[400 << 10];
-    for (int i = sizeof(local) - 1; i >= 0; i--) local[i] = char(i);
-    p.array<char>(0)[threadIdx.x] = local[threadIdx.x];
-}
-
-// Nobody else can run, let alone write there.
-__global__ void deaf_loop(Arguments p) {
-    int* flag = p.array<int>(0);
-    for (int i = 0; flag[i % 2] == 0; i++) {
-    }
-}
-
 __global__ void odd_segments(Arguments p) {
     p.array<int>(0)[threadIdx.x] = __shfl_xor_sync(0xffffffff, int(threadIdx.x), 1, 12);
 }
@@ -292,9 +274,6 @@ const Registered kernels({
     {"early leave", early_leave},
     {"uninitialised sum", uninitialised_sum},
     {"odd segments", odd_segments},
-    {"division", division},
-    {"large frame", large_frame},
-    {"deaf loop", deaf_loop},
 });
 
 }  // namespace
