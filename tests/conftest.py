@@ -49,7 +49,7 @@ KERNELS = ["cpu", "emulated", "triton", pytest.param("cuda", marks=pytest.mark.g
 
 
 @contextmanager
-def running(name: str, test: str = "") -> Iterator[str]:
+def running(name: str, test: str) -> Iterator[str]:
     """On that backend; new tensors lie on its device. Skips the test where it cannot run."""
     with pytest.MonkeyPatch.context() as patch:
         if name == "emulated":

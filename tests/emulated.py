@@ -54,10 +54,10 @@ def seed_of(test: str) -> int:
     return int(os.environ.get("EMULATION_SEED", crc32(test.encode())))
 
 
-def may_touch(**buffers: Tensor | None) -> None:
+def may_touch(**buffers: Tensor) -> None:
     """Kernels may touch these tensors, and nothing else, until they are forgotten."""
     for name, t in buffers.items():
-        if t is None or not t.numel():
+        if not t.numel():
             continue
         last = sum((n - 1) * step for n, step in zip(t.shape, t.stride(), strict=True))
         machine().add_buffer(t.data_ptr(), (last + 1) * t.element_size(), name)

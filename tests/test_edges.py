@@ -19,7 +19,7 @@ ALL = range(32)
 # Options of the launch, and what is in array 0 afterwards.
 RIGHT = {
     "poll": ({"block": 3}, [1999] * 3),
-    "no change": ({}, [0]),
+    "no change": ({}, [0, 1]),
     "timeouts": ({"block": 1}, [1]),
     "clock loop": ({"block": 1}, [1]),
     "two flags": ({"block": 64}, [1]),

@@ -22,6 +22,7 @@ __global__ void poll(Arguments p) {
 // Atomic operations that happen to change nothing.
 __global__ void no_change(Arguments p) {
     for (int t = 0; t < 100; t++) atomicMax(p.array<int>(0), 0);
+    if (threadIdx.x == 0) p.array<int>(0)[1] = 1;
 }
 
 // Many waits that give up.

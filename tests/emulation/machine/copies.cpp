@@ -68,6 +68,21 @@ Access group_copy(Kind kind, bool write) {
     return access;
 }
 
+// Both ends of a copy in the thread's next group.
+void start_in_group(Kind kind, void* to, const void* from, unsigned bytes, unsigned read) {
+    busy();
+    if (read) touch(from, read, group_copy(kind, false));
+    touch(to, bytes, group_copy(kind, true));
+    under_way.push_back({.kind = kind,
+                         .thread = current,
+                         .group = kind == Kind::group ? current->groups : current->bulk_groups,
+                         .to = home(to),
+                         .from = read ? home(from) : nullptr,
+                         .bytes = bytes,
+                         .read = read,
+                         .start = {.site = current->site}});
+}
+
 // Until the groups before the last few have landed; what the caller then knows of: some of its
 // agents.
 void wait_for(Kind kind, uint32_t committed, unsigned groups, int first, int last) {
@@ -129,7 +144,6 @@ void start(void* to, const void* from, const void* value, unsigned bytes, void* 
 
 void copy_async(void* shared, const void* global, unsigned bytes, unsigned read) {
     ENTER;
-    busy();
     check_alignment(shared, bytes);
     if (!mine(shared))
         fault("cp.async to other than the block's shared memory: " + describe_address(shared));
@@ -137,17 +151,8 @@ void copy_async(void* shared, const void* global, unsigned bytes, unsigned read)
     if (read) {
         check_alignment(global, bytes);
         if (owner(home(global))) fault("cp.async out of shared memory");
-        touch(global, read, group_copy(Kind::group, false));
     }
-    touch(shared, bytes, group_copy(Kind::group, true));
-    under_way.push_back({.kind = Kind::group,
-                         .thread = current,
-                         .group = current->groups,
-                         .to = home(shared),
-                         .from = read ? home(global) : nullptr,
-                         .bytes = bytes,
-                         .read = read,
-                         .start = {.site = current->site}});
+    start_in_group(Kind::group, shared, global, bytes, read);
 }
 
 void commit_copies() {
@@ -184,21 +189,11 @@ void bulk_send(void* to, const void* shared, unsigned bytes, void* mbarrier) {
 void bulk_store(void* global, const void* shared, unsigned bytes) {
     ENTER;
     check_bulk(global, shared, bytes);
-    busy();
     if (!mine(shared))
         fault("a bulk store out of other than shared memory: " + describe_address(shared));
     if (owner(home(global))) fault("a bulk store into shared memory");
     current->last_bulk_group = current->bulk_groups + 1;
-    touch(shared, bytes, group_copy(Kind::bulk_group, false));
-    touch(global, bytes, group_copy(Kind::bulk_group, true));
-    under_way.push_back({.kind = Kind::bulk_group,
-                         .thread = current,
-                         .group = current->bulk_groups,
-                         .to = global,
-                         .from = home(shared),
-                         .bytes = bytes,
-                         .read = bytes,
-                         .start = {.site = current->site}});
+    start_in_group(Kind::bulk_group, global, shared, bytes, bytes);
 }
 
 void commit_bulk() {

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <iterator>
 
 #include "grid.h"
 
@@ -12,10 +13,14 @@ namespace {
 constexpr int signals[] = {SIGFPE, SIGSEGV, SIGBUS};
 constexpr size_t stack_bytes = 64 << 10;
 uint64_t seed_now;
+struct sigaction before[std::size(signals)];
+
+void give_back() {
+    for (size_t i = 0; i < std::size(signals); i++) sigaction(signals[i], &before[i], nullptr);
+}
 
 void report(int number) {
-    // No more than is safe here. What comes next runs into the signal again, and whoever had it
-    // before us.
+    // No more than is safe here. The instruction that is repeated then hits whoever had the signal.
     char text[256];
     const Thread* t = current;
     const int length =
@@ -27,7 +32,7 @@ void report(int number) {
                 (unsigned long long)seed_now, Fibre::bytes >> 10)
           : 0;
     [[maybe_unused]] const auto written = write(STDERR_FILENO, text, size_t(length));
-    signal(number, SIG_DFL);
+    give_back();
 }
 
 }  // namespace
@@ -41,11 +46,11 @@ CrashReports::CrashReports(uint64_t seed) : stack_(new char[stack_bytes]) {
     struct sigaction action = {};
     action.sa_handler = report;
     action.sa_flags = SA_ONSTACK;
-    for (int i = 0; i < 3; i++) sigaction(signals[i], &action, &before_[i]);
+    for (size_t i = 0; i < std::size(signals); i++) sigaction(signals[i], &action, &before[i]);
 }
 
 CrashReports::~CrashReports() {
-    for (int i = 0; i < 3; i++) sigaction(signals[i], &before_[i], nullptr);
+    give_back();
     sigaltstack(&stack_before_, nullptr);
 }
 

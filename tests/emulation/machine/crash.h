@@ -7,7 +7,8 @@
 
 namespace emulated {
 
-// While one of these lives, a signal says which thread it hit before it goes its way.
+// While one of these lives, a signal says which thread it hit before it goes to whoever had it
+// before.
 class CrashReports {
 public:
     explicit CrashReports(uint64_t seed);
@@ -17,7 +18,6 @@ public:
 private:
     std::unique_ptr<char[]> stack_;  // the kernel's own may be the problem
     stack_t stack_before_;
-    struct sigaction before_[3];
 };
 
 }  // namespace emulated

@@ -25,7 +25,7 @@ bool complete(Meeting& m) {
         m.together(m.lanes);
     }
     if (m.kind == Meet::ordering_lanes) m.all = m.gathering.all();
-    return m.done = true;
+    return true;
 }
 
 }  // namespace

@@ -29,7 +29,6 @@ struct Meeting {
     Gathering gathering;
     Meet kind;
     Knowledge all;
-    bool done = false;
 };
 
 // Of one warp: lanes with the same mask and purpose meet.

@@ -191,7 +191,6 @@ void fault(const std::string& what) {
 void run(const Launch& launch) {
     struct Cleanup {
         ~Cleanup() {
-            current = nullptr;
             failure.reset();
             schedule.reset();
             forget_copies();

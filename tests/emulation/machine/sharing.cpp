@@ -15,9 +15,6 @@ namespace {
 // What those learn who load a value from there.
 std::map<uintptr_t, Knowledge> published;
 
-bool acquires(Order order) { return order == Order::acquire || order == Order::both; }
-bool releases(Order order) { return order == Order::release || order == Order::both; }
-
 // Waiters on an address are kept by its aligned 16 bytes.
 const void* granule(const void* address) {
     return reinterpret_cast<const void*>(uintptr_t(home(address)) / 16 * 16);
@@ -28,7 +25,7 @@ std::string describe(const void*) { return "another value at that address"; }
 void learn_from(const void* address, Order order) {
     const auto found = published.find(uintptr_t(home(address)));
     if (found == published.end()) return;
-    if (acquires(order))
+    if (order == Order::acquire)
         current->learn(found->second);
     else
         current->noticed = join(current->noticed, found->second);
@@ -36,7 +33,7 @@ void learn_from(const void* address, Order order) {
 
 void publish(void* address, Order order, bool keep) {
     Knowledge& there = published[uintptr_t(home(address))];
-    const Knowledge mine = releases(order) ? current->tell() : current->released;
+    const Knowledge mine = order == Order::release ? current->tell() : current->released;
     there = keep ? join(there, mine) : mine;
 }
 

@@ -6,7 +6,7 @@
 
 namespace emulated {
 
-enum class Order { relaxed, acquire, release, both };
+enum class Order { relaxed, acquire, release };
 
 // Others may go first; then it is checked, and what follows from it is learnt.
 void before_load(const void* address, size_t bytes, Order order);
