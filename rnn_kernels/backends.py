@@ -86,6 +86,11 @@ def choose(cell: str, dtype: torch.dtype, device_type: str, projected: bool) -> 
 choose._dynamo_marked_constant = True
 
 
+def saved_dtype(name: str, dtype: torch.dtype) -> torch.dtype:
+    """In which dtype that backend keeps what its backward needs, for calls in ``dtype``."""
+    return BACKENDS[name].saved_dtype(dtype)
+
+
 def honour(name: str, cell: str, like: Tensor, w_hr: Tensor | None) -> ModuleType:
     """The backend of that name, if it can run a call on tensors such as ``like``."""
     if name not in BACKENDS:

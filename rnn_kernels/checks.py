@@ -153,6 +153,7 @@ def recurrence_backward(
         raise RuntimeError(f"recurrence_backward: {cell} needs c")
     lead = y.shape[:1] if packed else torch.Size((y.shape[0], B))
     like = y.new_empty(0, dtype=compute_dtype(y.dtype))  # what the forward computed in
+    kept = _kept(saved, y)
     state, cell_state = (D, B, P), (D, B, H)
     _expect(
         y,
@@ -166,9 +167,12 @@ def recurrence_backward(
         ("dc_n", dc_n if kind.has_c else None, cell_state),
     )
     _expect(
-        like,
+        kept,
         ("saved", saved, (*lead, D, kind.saved, H)),
         ("dsaved", dsaved, (*lead, D, kind.saved, H)),
+    )
+    _expect(
+        like,
         ("c", c if kind.has_c else None, (*lead, D, H)),
         ("dc", dc if kind.has_c else None, (*lead, D, H)),
     )
@@ -196,13 +200,23 @@ def gates_backward(
     R, H = state.shape
     like = state.new_empty(0, dtype=compute_dtype(state.dtype))  # what the forward computed in
     _expect(state, ("dh", dh, (R, H)), ("dc", dc if kind.has_c else None, (R, H)))
+    kept = _kept(saved, state)
     _expect(
-        like,
+        kept,
         ("saved", saved, (R, kind.saved, H)),
         ("dsaved", dsaved, (R, kind.saved, H)),
+    )
+    _expect(
+        like,
         ("c_all", c_all if kind.has_c else None, (R, H)),
         ("dc_all", dc_all if kind.has_c else None, (R, H)),
     )
+
+
+def _kept(saved: Tensor, like: Tensor) -> Tensor:
+    """Of the dtype that ``saved`` should have: the storage dtype, if it has that."""
+    dtype = like.dtype if saved.dtype == like.dtype else compute_dtype(like.dtype)
+    return like.new_empty(0, dtype=dtype)
 
 
 def _kind(cell: str, c0: Tensor | None, w_hr: Tensor | None) -> Cell:

@@ -12,6 +12,7 @@ from torch import Tensor
 from . import outputs
 from .addresses import DTYPES, addresses, contiguous
 from .cells import CELLS
+from .reference import compute_dtype
 
 try:
     from . import _core
@@ -35,6 +36,11 @@ def refuses(cell: str, dtype: torch.dtype, device_type: str, projected: bool) ->
     return None
 
 
+def saved_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What the backward needs is kept in this dtype, for calls in ``dtype``."""
+    return compute_dtype(dtype)
+
+
 def forward(
     cell: str,
     gx: Tensor,
@@ -53,7 +59,7 @@ def forward(
     kind = CELLS[cell]
     D, B, H = h0.shape
     inputs = contiguous(batch_sizes, resets, gx, w_hh, b_hh, h0, c0)
-    y, c, saved = outputs.recurrence(kind, inputs[2], H, save, cells, own_gx)
+    y, c, saved = outputs.recurrence(kind, inputs[2], H, save, cells, own_gx, saved_dtype(gx.dtype))
     h_n = torch.empty_like(h0, memory_format=torch.contiguous_format)
     c_n = torch.empty_like(h_n) if kind.has_c else None
     _core.forward(
@@ -111,7 +117,10 @@ def gates(
     cell: str, gx: Tensor, gh: Tensor, state: Tensor, save: bool
 ) -> tuple[Tensor | None, ...]:
     """The gates alone; see :data:`rnn_kernels.gate_ops.FORWARD`."""
-    inputs, results = contiguous(gx, gh, state), outputs.gates(cell, state, save)
+    inputs, results = (
+        contiguous(gx, gh, state),
+        outputs.gates(cell, state, save, saved_dtype(gx.dtype)),
+    )
     _core.gates_forward(
         cell, DTYPES[gx.dtype], torch.get_num_threads(), *state.shape,
         *addresses(*inputs, *results),

@@ -1,15 +1,19 @@
-"""The CUDA backend: gate kernels compiled from C++, driven by the per-step path."""
+"""The CUDA backend: kernels compiled from C++, for whole sequences and for single steps."""
 
 from __future__ import annotations
 
 import sys
-from functools import partial
+from functools import cache, partial
 
 import torch
+from torch import Tensor
 
-from . import steps
+from . import persistent, steps
 from .addresses import DTYPES, addresses
+from .cells import CELLS
 from .gates import GatesBackward, GatesForward, Step
+from .persistent import Backward, Forward, Plan
+from .precision import tf32_allowed
 
 try:
     from . import _cuda
@@ -59,6 +63,11 @@ def refuses(cell: str, dtype: torch.dtype, device_type: str, projected: bool) ->
     return None
 
 
+def saved_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What the backward needs is kept in this dtype, for calls in ``dtype``."""
+    return dtype
+
+
 def _stream(device: torch.device) -> tuple[int, int]:
     """Index of the device and address of torch's current stream on it."""
     return device.index, torch._C._cuda_getCurrentRawStream(device.index)
@@ -78,7 +87,56 @@ def gates_backward(call: GatesBackward) -> Step:
     return _cuda.GatesBackward(cell, dtype, *_stream(call.dgx.device), sizes, *addresses(*arrays))
 
 
-forward = partial(steps.forward, sys.modules[__name__])
-backward = partial(steps.backward, sys.modules[__name__])
+@cache
+def facts(index: int) -> tuple[int, int, tuple[int, ...]]:
+    """What the planner asks of a GPU.
+
+    10 · major + minor of its compute capability, bytes of shared memory that a block may have, and
+    how many clusters of 1, 2, 4, 8 and 16 blocks run at once.
+    """
+    properties = torch.cuda.get_device_properties(index)
+    capability = 10 * properties.major + properties.minor
+    return capability, properties.shared_memory_per_block_optin, tuple(_cuda.residency(index))
+
+
+@cache
+def _planned(
+    cell: str, element: int, backward: bool, sizes: tuple[int, int, int], *facts: object
+) -> dict:
+    return _cuda.plan(CELLS[cell].gates, element, backward, sizes, *facts)
+
+
+def plan(
+    cell: str, like: Tensor, sizes: tuple[int, int, int], backward: bool, packed: bool
+) -> Plan | None:
+    """How a call is run in one launch, or None if it goes per step.
+
+    Args:
+        like: of the dtype and on the device of the call.  sizes: B, H, D.
+    """
+    if like.dtype == torch.float32 and not tf32_allowed():
+        return None
+    if packed and like.is_cuda and torch.cuda.is_current_stream_capturing():
+        return None  # where the rows lie would have to be copied to the device
+    found = _planned(cell, like.element_size(), backward, sizes, *facts(like.device.index))
+    return Plan(*(found[name] for name in Plan._fields)) if found["fits"] else None
+
+
+def recurrence_forward(call: Forward) -> None:
+    """See :class:`rnn_kernels.persistent.PersistentKernels`."""
+    cell, sizes, T, plan, *arrays = call
+    cut = (cell, DTYPES[call.gx.dtype], *_stream(call.gx.device), sizes, T, plan.cluster, plan.rows)
+    _cuda.recurrence_forward(*cut, *addresses(*arrays))
+
+
+def recurrence_backward(call: Backward) -> None:
+    """See :class:`rnn_kernels.persistent.PersistentKernels`."""
+    cell, sizes, T, plan, *arrays = call
+    cut = (cell, DTYPES[call.y.dtype], *_stream(call.y.device), sizes, T, plan.cluster, plan.rows)
+    _cuda.recurrence_backward(*cut, *addresses(*arrays))
+
+
+forward = partial(persistent.forward, sys.modules[__name__])
+backward = partial(persistent.backward, sys.modules[__name__])
 gates = partial(steps.gates, sys.modules[__name__])
 gates_grad = partial(steps.gates_grad, sys.modules[__name__])

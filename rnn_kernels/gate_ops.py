@@ -32,7 +32,8 @@ FORWARD = """gates(
 
     h, c (R, H) S: the new state; c for the LSTM only.
     c_all (R, H) A: c unrounded, where S is not A and the backward needs it.
-    saved (R, K, H) A: activated gates; for the GRU also the candidate's recurrent half.
+    saved (R, K, H) A or S, as the backend keeps it: activated gates; for the GRU also the
+        candidate's recurrent half.
     Outputs that do not apply or were not asked for are empty.
 """
 
@@ -108,12 +109,15 @@ library.impl("gates_backward", filled(_run_backward), "CompositeExplicitAutograd
 @torch.library.register_fake("rnn_kernels::gates", lib=library)
 def _fake_forward(cell, gx, gh, state, save, backend) -> tuple[Tensor, ...]:
     kind, (R, H), compute = CELLS[cell], state.shape, compute_dtype(gx.dtype)
-    keep_c = kind.has_c and save and compute != gx.dtype
+    keep_c, saved = (
+        kind.has_c and save and compute != gx.dtype,
+        backends.saved_dtype(backend, gx.dtype),
+    )
     return (
         gx.new_empty(R, H),
         gx.new_empty((R, H) if kind.has_c else (0,)),
         gx.new_empty(R, H, dtype=compute) if keep_c else gx.new_empty(0),
-        gx.new_empty(R, kind.saved, H, dtype=compute) if save else gx.new_empty(0),
+        gx.new_empty(R, kind.saved, H, dtype=saved) if save else gx.new_empty(0),
     )
 
 

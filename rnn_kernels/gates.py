@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 Step = Callable[[int], None]
@@ -35,7 +36,7 @@ class GatesForward(NamedTuple):
     c_n: Tensor | None  # (D, B, H) S: out, cell states that go on
     y: Tensor  # (N, D·H) S: out, all hidden states
     c_all: Tensor | None  # (N, D, H) A: out, all cell states
-    saved: Tensor | None  # (N, D, K, H) A: out, what the backward needs; may be gx
+    saved: Tensor | None  # (N, D, K, H) S: out, what the backward needs; may be gx
 
 
 class GatesBackward(NamedTuple):
@@ -45,7 +46,7 @@ class GatesBackward(NamedTuple):
     sizes: tuple[int, int, int]  # B, H, D
     table: Tensor | None  # (T, D, 8), as in the forward
     resets: Tensor | None  # (N,) bool
-    saved: Tensor  # (N, D, K, H) A
+    saved: Tensor  # (N, D, K, H) S
     c_all: Tensor | None  # (N, D, H) A
     h0: Tensor | None  # (D, B, H) S: initial states; cells that mix, or for h_before
     c0: Tensor | None  # (D, B, H) S
@@ -67,6 +68,8 @@ class GatesBackward(NamedTuple):
 
 class Kernels(Protocol):
     """A backend with gate kernels."""
+
+    def saved_dtype(self, dtype: torch.dtype) -> torch.dtype: ...
 
     def gates_forward(self, call: GatesForward) -> Step: ...
 

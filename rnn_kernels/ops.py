@@ -44,7 +44,8 @@ FORWARD = """recurrence(
     y (T, B, D·P) S: all hidden states.
     h_n (D, B, P) S, c_n (D, B, H) S: final states.
     c (T, B, D, H) A: all cell states.
-    saved (T, B, D, K, H) A: activated gates; for the GRU also W_hn·h + b_hn.
+    saved (T, B, D, K, H) A or S, as the backend keeps it: activated gates; for the GRU also
+        W_hn·h + b_hn.
     Outputs that do not apply or were not asked for are empty.
 """
 
@@ -94,13 +95,13 @@ def _fake_forward(
     kind, leading, compute = CELLS[cell], gx.shape[:-2], compute_dtype(gx.dtype)
     D, B, P = h0.shape
     H = w_hh.shape[1] // kind.gates
-    keep_c = kind.has_c and (save or cells)
+    keep_c, saved = kind.has_c and (save or cells), backends.saved_dtype(backend, gx.dtype)
     return (
         gx.new_empty(*leading, D * P),
         gx.new_empty(D, B, P),
         gx.new_empty((D, B, H) if kind.has_c else (0,)),
         gx.new_empty(*leading, D, H, dtype=compute) if keep_c else gx.new_empty(0),
-        gx.new_empty(*leading, D, kind.saved, H, dtype=compute) if save else gx.new_empty(0),
+        gx.new_empty(*leading, D, kind.saved, H, dtype=saved) if save else gx.new_empty(0),
     )
 
 

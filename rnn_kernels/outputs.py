@@ -10,7 +10,13 @@ from .reference import compute_dtype
 
 
 def recurrence(
-    kind: Cell, gx: Tensor, H: int, save: bool, cells: bool, own_gx: bool
+    kind: Cell,
+    gx: Tensor,
+    H: int,
+    save: bool,
+    cells: bool,
+    own_gx: bool,
+    saved_dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """y, c and saved of :data:`rnn_kernels.ops.FORWARD`; gx (…, D, G·H) is contiguous.
 
@@ -22,14 +28,16 @@ def recurrence(
     c = saved = None
     if kind.has_c and (save or cells):
         c = gx.new_empty(*leading, D, H, dtype=compute)
-    if save and own_gx and kind.saved == kind.gates and gx.dtype == compute:
+    if save and own_gx and kind.saved == kind.gates and gx.dtype == saved_dtype:
         saved = gx.detach().view(*leading, D, kind.saved, H)
     elif save:
-        saved = gx.new_empty(*leading, D, kind.saved, H, dtype=compute)
+        saved = gx.new_empty(*leading, D, kind.saved, H, dtype=saved_dtype)
     return gx.new_empty(*leading, D * H), c, saved
 
 
-def gates(cell: str, state: Tensor, save: bool) -> tuple[Tensor | None, ...]:
+def gates(
+    cell: str, state: Tensor, save: bool, saved_dtype: torch.dtype
+) -> tuple[Tensor | None, ...]:
     """h, c, c_all and saved of :data:`rnn_kernels.gate_ops.FORWARD`; state (R, H)."""
     kind, compute, (R, H) = CELLS[cell], compute_dtype(state.dtype), state.shape
     keep_c = kind.has_c and save and compute != state.dtype
@@ -37,7 +45,7 @@ def gates(cell: str, state: Tensor, save: bool) -> tuple[Tensor | None, ...]:
         state.new_empty(R, H),
         state.new_empty(R, H) if kind.has_c else None,
         state.new_empty(R, H, dtype=compute) if keep_c else None,
-        state.new_empty(R, kind.saved, H, dtype=compute) if save else None,
+        state.new_empty(R, kind.saved, H, dtype=saved_dtype) if save else None,
     )
 
 

@@ -30,6 +30,9 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+saved_dtype = compute_dtype  # what the backward needs is kept in
+
+
 def _direction(values: Tensor | None, d: int) -> Tensor | None:
     """Direction d of (D, …), in the dtype computed in."""
     return None if values is None else values[d].to(compute_dtype(values.dtype))

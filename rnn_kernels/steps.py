@@ -3,8 +3,9 @@
 Any H, any B, every dtype. The products belong to torch, the gate kernels to a backend; the products
 for dW are large ones over all rows, after the loop. Nothing here waits for the device.
 
-Per step and row the backward needs, in the dtype computed in (float32, or float64 for float64):
-LSTM 4·H gates and H cell states, GRU 4·H; besides y, which the caller has anyway.
+Per row and unit the backward needs, in the storage dtype: the activated gates (LSTM 4, GRU 3 and
+W_hn·h + b_hn), and for the LSTM the cell state in the dtype computed in (float32, or float64 for
+float64); besides y, which the caller has anyway.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .cells import CELLS, Cell
 from .gates import GatesBackward, GatesForward, Kernels
 from .reference import compute_dtype
 from .rows import steps
+from .weight_gradients import weight_gradients
 
 # Products of halves that leave their sums in float32 came with torch 2.8, on GPUs.
 _MIXED = "dtype_out" in torch.ops.aten.mm.overloads()
@@ -74,7 +76,9 @@ def forward(
     D, B, H = h0.shape
     T = gx.shape[0] if batch_sizes is None else batch_sizes.shape[0]
     resets, gx, b_hh, h0, c0 = contiguous(resets, gx, b_hh, h0, c0)
-    y, c_all, saved = outputs.recurrence(kind, gx, H, save, cells, own_gx)
+    y, c_all, saved = outputs.recurrence(
+        kind, gx, H, save, cells, own_gx, kernels.saved_dtype(gx.dtype)
+    )
     h, h_n, c, c_n = _states(kind, h0, c0, compute, batch_sizes, resets)
     gh = gx.new_empty(D, B, kind.gates * H, dtype=compute)
     table = steps(T, B, D, batch_sizes)
@@ -190,41 +194,8 @@ def backward(
 
     if direct is not None:
         dh += direct
-    dw_hh = db_hh = None
-    if weights:
-        dw_hh = y.new_empty(w_hh.shape)
-        for d in range(D):
-            for columns, g in _blocks(kind, H, dgx, dgh_last):
-                _weight_gradient(dw_hh[d, columns], g[..., d, :], y, h0, h_before, d)
-    if bias:
-        sums = [g.flatten(0, -3).sum(0) for _, g in _blocks(kind, H, dgx, dgh_last)]
-        db_hh = torch.cat(sums, 1)
+    dw_hh, db_hh = weight_gradients(kind, dgx, dgh_last, y, h0, h_before, weights, bias)
     return dgx, dw_hh, db_hh, None, initial(dh, dh_n), initial(dc_state, dc_n)
-
-
-def _blocks(kind: Cell, H: int, dgx: Tensor, dgh_last: Tensor | None) -> list[tuple[slice, Tensor]]:
-    """The gradient of W_hh·h, as columns of the gates and their part of it (…, D, columns)."""
-    if dgh_last is None:
-        return [(slice(None), dgx)]
-    shared = (kind.gates - 1) * H
-    return [(slice(0, shared), dgx[..., :shared]), (slice(shared, None), dgh_last)]
-
-
-def _weight_gradient(
-    dw: Tensor, g: Tensor, y: Tensor, h0: Tensor, h_before: Tensor | None, d: int
-) -> None:
-    """dw (M, H) = gᵀ · h, over all rows: g (…, M) and the hidden states before direction d's steps.
-
-    Without packed rows and resets those are rows of y, one step off, and h0.
-    """
-    H = dw.shape[1]
-    if h_before is not None:
-        torch.mm(g.flatten(0, -2).T, h_before[..., d, :].flatten(0, -2), out=dw)
-        return
-    ys = y.unflatten(-1, (h0.shape[0], H))[:, :, d]
-    start, rest, others = (g[0], g[1:], ys[:-1]) if d == 0 else (g[-1], g[:-1], ys[1:])
-    torch.mm(rest.flatten(0, -2).T, others.flatten(0, -2), out=dw)
-    dw.addmm_(start.T, h0[d])
 
 
 @torch.no_grad()
@@ -233,7 +204,7 @@ def gates(
 ) -> tuple[Tensor | None, ...]:
     """The gates alone; see :data:`rnn_kernels.gate_ops.FORWARD`."""
     gx, gh, state = contiguous(gx, gh, state)
-    h, c, c_all, saved = outputs.gates(cell, state, save)
+    h, c, c_all, saved = outputs.gates(cell, state, save, kernels.saved_dtype(gx.dtype))
     h0, c0 = (None, state) if CELLS[cell].has_c else (state, None)
     call = GatesForward(
         cell, (*state.shape, 1), None, None, gx, gh, None, h0, c0, None, None, c, h, c_all, saved

@@ -60,6 +60,11 @@ def refuses(cell: str, dtype: torch.dtype, device_type: str, projected: bool) ->
     return None
 
 
+def saved_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What the backward needs is kept in this dtype, for calls in ``dtype``."""
+    return dtype
+
+
 def blocks(H: int) -> tuple[int, int]:
     """Rows and units of a tile; depends on H alone, in four steps."""
     BH = next(n for n in (16, 32, 64, 128) if n >= H or n == 128)

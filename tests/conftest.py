@@ -13,10 +13,9 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import torch  # noqa: E402
 
-if torch.cuda.is_available():
-    # As exact as ours, which follow torch.backends.cuda.matmul.
-    torch.backends.cudnn.allow_tf32 = False
-else:
+# float32 is exact, torch.nn's and ours.
+torch.backends.cudnn.allow_tf32 = False
+if not torch.cuda.is_available():
     # Triton kernels are interpreted. Their decorators decide at import.
     os.environ["TRITON_INTERPRET"] = "1"
 

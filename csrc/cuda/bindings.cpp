@@ -1,38 +1,13 @@
 // Python's view of the CUDA backend: sizes as integers, arrays as addresses (0: absent). A module
 // of its own, so that what goes wrong with CUDA on a machine leaves the CPU backend alone.
-#include <pybind11/pybind11.h>
+#include "bindings.h"
 
-#include "../cells/gru.h"
-#include "../cells/lstm.h"
 #include "device.h"
 #include "gates.h"
 
-namespace py = pybind11;
 using namespace rnn::cuda;
 
 namespace {
-
-using Address = std::uintptr_t;
-
-template <class T = const void>
-T* at(Address address) {
-    return reinterpret_cast<T*>(address);
-}
-
-template <class F>
-void with_cell(const std::string& name, const F& f) {
-    if (name == rnn::Lstm::name) return f.template operator()<rnn::Lstm>();
-    if (name == rnn::Gru::name) return f.template operator()<rnn::Gru>();
-    throw std::invalid_argument("unknown cell: " + name);
-}
-
-Dtype dtype_named(const std::string& name) {
-    if (name == "float32") return Dtype::fp32;
-    if (name == "float64") return Dtype::fp64;
-    if (name == "bfloat16") return Dtype::bf16;
-    if (name == "float16") return Dtype::fp16;
-    throw std::invalid_argument("unknown dtype: " + name);
-}
 
 // The steps of one call, both directions. Without a table there is one: all B rows, from and to the
 // ends of the sequence.
@@ -178,4 +153,5 @@ PYBIND11_MODULE(_cuda, m) {
         .def(py::init<string, string, int, A, py::tuple, A, A, A, A, A, A, A, A, A, A, A, A, A, A,
                       A, A, A, A, A, A>())
         .def("__call__", &Backward::operator());
+    bind_recurrence(m);
 }

@@ -44,14 +44,14 @@ struct GatesForward {
     void* c_n;              // (D, B, H) S: out, cell states that go on; or null
     void* y;                // (N, D, H) S: out, all hidden states
     void* c_all;            // (N, D, H) A: out, all cell states; or null
-    void* saved;            // (N, D, K, H) A: out, what the backward needs; may be gx; or null
+    void* saved;            // (N, D, K, H) S: out, what the backward needs; may be gx; or null
     const uint8_t* resets;  // (N), or null
     Step steps[2];
 };
 
 struct GatesBackward {
     Sizes sizes;
-    const void* saved;      // (N, D, K, H) A
+    const void* saved;      // (N, D, K, H) S
     const void* c_all;      // (N, D, H) A
     const void* h0;         // (D, B, H) S: initial states
     const void* c0;         // (D, B, H) S

@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(block_threads) gates_backward(const GatesBackw
     L saved[K], h = {}, c = {}, c_before = {};
 #pragma unroll
     for (int k = 0; k < K; k++)
-        saved[k] = load<W>(static_cast<const A*>(p.saved) + (row * K + k) * H + at.j);
+        saved[k] = load<W>(static_cast<const S*>(p.saved) + (row * K + k) * H + at.j);
     if ((C::mixes || p.h_before) && !cut_in)
         h = load<W>(arrives ? static_cast<const S*>(p.y) + before * H + at.j
                             : static_cast<const S*>(p.h0) + unit);

@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(block_threads) gates_forward(const GatesForwar
     if (p.saved) {
 #pragma unroll
         for (int k = 0; k < K; k++)
-            store<W>(static_cast<A*>(p.saved) + (row * K + k) * H + at.j, saved[k]);
+            store<W>(static_cast<S*>(p.saved) + (row * K + k) * H + at.j, saved[k]);
     }
     if constexpr (C::has_c)
         if (p.c_all) store<W>(static_cast<A*>(p.c_all) + row * H + at.j, c);

@@ -55,6 +55,16 @@ cudaError_t set_attribute(const void* kernel, cudaFuncAttribute attribute, int v
     return cudaErrorInvalidValue;
 }
 
+cudaError_t resident_clusters(int* clusters, const cudaLaunchConfig_t& config) {
+    unsigned blocks = 1;
+    for (unsigned i = 0; i < config.numAttrs; i++) {
+        const cudaLaunchAttribute& a = config.attrs[i];
+        if (a.id == cudaLaunchAttributeClusterDimension)
+            blocks = a.val.clusterDim.x * a.val.clusterDim.y * a.val.clusterDim.z;
+    }
+    return *clusters = int(multiprocessors / blocks), cudaSuccess;
+}
+
 cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, const void* call,
                    size_t call_bytes, void (*enter)(const void* call)) {
     Launch l = {config.gridDim, config.blockDim, 1,    config.dynamicSmemBytes, false, kernel,
@@ -95,6 +105,11 @@ cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaE
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
     *p = {"emulated on the CPU",   9, 0, int(emulated::multiprocessors), 65536, 0,
           emulated::shared_at_most};
+    return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+    *value = attribute == cudaDevAttrMultiProcessorCount ? int(emulated::multiprocessors)
+                                                         : int(emulated::shared_at_most);
     return cudaSuccess;
 }
 cudaError_t cudaMalloc(void** p, size_t bytes) {

@@ -1,0 +1,76 @@
+// How the blocks of a cluster tell each other what they have computed, and wait for it.
+#pragma once
+
+#include <ptx/cluster.h>
+#include <ptx/time.h>
+
+#include "share.cuh"
+
+namespace rnn::cuda {
+
+// Two buffers that peers fill in turn, each with an mbarrier that counts the bytes. Nobody can be
+// two steps ahead, for a step needs what everyone sent in the one before.
+class Arrivals {
+public:
+    // By all threads; `bytes` is what comes to this block at every step.
+    __device__ Arrivals(char* barriers, uint32_t bytes)
+        : barriers_(reinterpret_cast<ptx::Mbarrier*>(barriers)), bytes_(bytes) {
+        if (threadIdx.x > 0) return;
+        for (int i = 0; i < 2; i++) ptx::mbarrier_init(&barriers_[i], 1);
+        ptx::mbarrier_init_fence();
+        for (int i = 0; i < 2; i++) ptx::mbarrier_arrive_expect(&barriers_[i], bytes_);
+    }
+
+    // Until all of the k-th exchange (0, 1, ...) has come.
+    __device__ void wait(int64_t k) {
+        ptx::Mbarrier* m = &barriers_[k % 2];
+        const uint32_t parity = k / 2 % 2;
+        if (!ptx::mbarrier_try_wait(m, parity)) {
+            const uint64_t start = ptx::nanoseconds();
+            while (!ptx::mbarrier_try_wait(m, parity))
+                if (ptx::nanoseconds() - start > patience) __trap();
+        }
+        if (threadIdx.x == 0) ptx::mbarrier_arrive_expect(m, bytes_);  // for the next but one
+    }
+
+    __device__ ptx::Peer at(int64_t k, int rank) const {
+        return ptx::at_peer(&barriers_[k % 2], rank);
+    }
+
+private:
+    // Peers run at the same time, so this is for what must not happen: better an error ("unspecified
+    // launch failure") than a device that hangs.
+    static constexpr uint64_t patience = 20'000'000'000;  // nanoseconds
+
+    ptx::Mbarrier* barriers_;
+    uint32_t bytes_;
+};
+
+// What a block that is alone needs in its place.
+class Nobody {
+public:
+    __device__ Nobody(char*, uint32_t) {}
+    __device__ void wait(int64_t) { __syncthreads(); }
+};
+
+template <bool together>
+struct Peers {
+    using type = Nobody;
+};
+template <>
+struct Peers<true> {
+    using type = Arrivals;
+};
+
+// Behind it, shared memory of all peers is as it was set up.
+template <bool together>
+__device__ inline void meet() {
+    if constexpr (together) {
+        ptx::cluster_arrive();
+        ptx::cluster_wait();
+    } else {
+        __syncthreads();
+    }
+}
+
+}  // namespace rnn::cuda

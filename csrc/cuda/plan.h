@@ -1,0 +1,76 @@
+// How the whole-sequence kernels cut a recurrence: pure functions of sizes and of a GPU's facts.
+//
+// A group of rows belongs to a cluster of blocks, one alone if the cluster is of one. Each block
+// owns a range of hidden units, and keeps the weights that it needs on the chip for all steps:
+//
+//   forward   the gates of its units, (G·units, all units of the cluster)
+//   backward  what its units' gates pass on, (all units of the cluster, G·units), transposed
+//
+// That matrix is cut into strips of 32 rows and chunks of 64 bytes along them. A strip's chunk is a
+// fragment: four registers of 16 bytes in each of a warp's lanes. The fragments, strip by strip, are
+// dealt out evenly to the block's warps; a strip that several warps share has several partial sums,
+// each in a slot of its own.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace rnn::cuda {
+
+constexpr int recurrence_warps = 8, recurrence_threads = 32 * recurrence_warps;
+constexpr int strip_rows = 32, chunk_bytes = 64, fragment_bytes = strip_rows * chunk_bytes;
+// Elements of the state that a thread may have, and with that many the fragments that a warp keeps
+// in registers: as many as the compiler places without spilling.
+constexpr int few_elements = 1, many_elements = 4;
+template <int elements>
+constexpr int held_fragments = elements == few_elements ? 8 : 5;
+constexpr int largest_cluster = 16;
+
+struct Problem {
+    int gates;
+    int element;  // bytes of the storage type
+    bool backward;
+    int64_t B, H;
+    int D;
+};
+
+// Of a GPU.
+struct Facts {
+    int capability;     // 10 · major + minor
+    int shared_memory;  // bytes that one block may have
+    int clusters[5];    // of 1, 2, 4, 8 and 16 blocks: how many run at once, 0 if none
+};
+
+// One block's share, and what lies where in its shared memory. Sizes in bytes unless they say else.
+struct Layout {
+    int cluster;  // blocks
+    int units;    // of one block, a multiple of 8
+    int rows;     // of one cluster
+    int tiles;    // of 8 rows
+    int elements; // of the state, per thread: few or many
+    int strips, chunks;
+    int per_warp; // fragments
+    int slots;    // partial sums of a strip, at most
+    int operand_pitch;  // of a row
+    int operand_size;   // of one of two buffers, with which the memory begins
+    int sums_pitch;     // of a pair of rows, in pairs of floats
+    int sums_size;      // of one buffer; the backward has two
+    int sums, bias, stage, weights, barriers;  // offsets
+    int shared;                                // in all
+};
+
+Layout layout(const Problem& problem, int cluster, int rows);
+
+struct Plan {
+    bool fits = false;
+    std::string why;  // it does not
+    Layout layout = {};
+    int64_t groups = 0;  // of rows
+    int64_t waves = 0;   // of clusters that run at once
+    double step_ns = 0;  // predicted, all waves
+};
+
+// The fastest that is predicted.
+Plan plan(const Problem& problem, const Facts& facts);
+
+}  // namespace rnn::cuda

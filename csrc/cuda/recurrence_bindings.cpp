@@ -1,0 +1,139 @@
+// Python's view of the whole-sequence kernels and their planner.
+#include <algorithm>
+#include <array>
+
+#include "bindings.h"
+#include "recurrence.h"
+
+using namespace rnn::cuda;
+
+namespace {
+
+Problem problem(int gates, int element, bool backward, py::tuple sizes) {
+    return {gates,
+            element,
+            backward,
+            sizes[0].cast<int64_t>(),
+            sizes[1].cast<int64_t>(),
+            sizes[2].cast<int>()};
+}
+
+py::dict describe(const Plan& plan) {
+    const Layout& l = plan.layout;
+    py::dict d;
+    d["fits"] = plan.fits;
+    d["why"] = plan.why;
+    d["cluster"] = l.cluster;
+    d["units"] = l.units;
+    d["rows"] = l.rows;
+    d["elements"] = l.elements;
+    d["strips"] = l.strips;
+    d["chunks"] = l.chunks;
+    d["fragments"] = l.per_warp;
+    d["held"] = std::min(l.per_warp, l.elements == few_elements ? held_fragments<few_elements>
+                                                                : held_fragments<many_elements>);
+    d["slots"] = l.slots;
+    d["shared"] = l.shared;
+    d["groups"] = plan.groups;
+    d["waves"] = plan.waves;
+    d["step_ns"] = plan.step_ns;
+    return d;
+}
+
+template <class Call>
+void launch(const std::string& cell, const Call& call, Dtype storage, const Place& place) {
+    with_cell(cell, [&]<class C>() {
+        if (call.layout.cluster > 1)
+            launch_recurrence<C, true>(call, storage, place);
+        else
+            launch_recurrence<C, false>(call, storage, place);
+    });
+}
+
+int gates_of(const std::string& cell) {
+    int gates = 0;
+    with_cell(cell, [&]<class C>() { gates = C::gates; });
+    return gates;
+}
+
+int bytes_of(Dtype storage) { return storage == Dtype::fp32 ? 4 : 2; }
+
+bool aligned(Address w, const Sizes& sizes, Dtype storage) {
+    return w % 16 == 0 && sizes.H * bytes_of(storage) % 16 == 0;
+}
+
+void forward(const std::string& cell, const std::string& dtype, int device, Address stream,
+             py::tuple of, int64_t T, int cluster, int rows, Address offsets, Address resets,
+             Address gx, Address w, Address b_hh, Address h0, Address c0, Address h_n, Address c_n,
+             Address y, Address c_all, Address saved) {
+    const Dtype storage = dtype_named(dtype);
+    const Problem p = problem(gates_of(cell), bytes_of(storage), false, of);
+    const Sizes sizes = {p.B, p.H, p.D};
+    const RecurrenceForward call = {
+        .sizes = sizes,
+        .layout = layout(p, cluster, rows),
+        .sequence = {T, p.B, at<const int64_t>(offsets), at<const uint8_t>(resets)},
+        .aligned = aligned(w, sizes, storage),
+        .gx = at(gx),
+        .w = at(w),
+        .b_hh = at(b_hh),
+        .h0 = at(h0),
+        .c0 = at(c0),
+        .h_n = at<void>(h_n),
+        .c_n = at<void>(c_n),
+        .y = at<void>(y),
+        .c_all = at<void>(c_all),
+        .saved = at<void>(saved)};
+    launch(cell, call, storage, {device, at<CUstream_st>(stream)});
+}
+
+void backward(const std::string& cell, const std::string& dtype, int device, Address stream,
+              py::tuple of, int64_t T, int cluster, int rows, Address offsets, Address resets,
+              Address w, Address saved, Address c_all, Address h0, Address c0, Address y,
+              Address dy, Address dc_all, Address dh_n, Address dc_n, Address dgx,
+              Address dgh_last, Address h_before, Address dh0, Address dc0) {
+    const Dtype storage = dtype_named(dtype);
+    const Problem p = problem(gates_of(cell), bytes_of(storage), true, of);
+    const Sizes sizes = {p.B, p.H, p.D};
+    const RecurrenceBackward call = {
+        .sizes = sizes,
+        .layout = layout(p, cluster, rows),
+        .sequence = {T, p.B, at<const int64_t>(offsets), at<const uint8_t>(resets)},
+        .aligned = aligned(w, sizes, storage),
+        .w = at(w),
+        .saved = at(saved),
+        .c_all = at(c_all),
+        .h0 = at(h0),
+        .c0 = at(c0),
+        .y = at(y),
+        .dy = at(dy),
+        .dc_all = at(dc_all),
+        .dh_n = at(dh_n),
+        .dc_n = at(dc_n),
+        .dgx = at<void>(dgx),
+        .dgh_last = at<void>(dgh_last),
+        .h_before = at<void>(h_before),
+        .dh0 = at<void>(dh0),
+        .dc0 = at<void>(dc0)};
+    launch(cell, call, storage, {device, at<CUstream_st>(stream)});
+}
+
+}  // namespace
+
+void bind_recurrence(py::module_& m) {
+    using std::string;
+    m.def("residency", [](int device) {
+        py::list clusters;
+        for (int blocks = 1; blocks <= largest_cluster; blocks *= 2)
+            clusters.append(resident_clusters(device, blocks));
+        return clusters;
+    });
+    m.def("plan", [](int gates, int element, bool backward, py::tuple sizes, int capability,
+                     int shared_memory, std::array<int, 5> clusters) {
+        Facts facts = {capability, shared_memory, {}};
+        std::copy(clusters.begin(), clusters.end(), facts.clusters);
+        return describe(plan(problem(gates, element, backward, sizes), facts));
+    });
+    m.def("recurrence_forward", &forward);
+    m.def("recurrence_backward", &backward);
+}

@@ -1,0 +1,139 @@
+// A matrix that stays on the chip, and its product with rows that change at every step.
+#pragma once
+
+#include <ptx/matrix.h>
+#include <ptx/shared.h>
+
+#include "plan.h"
+#include "storage.h"
+
+namespace rnn::cuda {
+
+// A strip's chunk in the lanes of a warp: lane 4·g + q has the q-th 16 bytes of rows g, g + 8,
+// g + 16 and g + 24. The matrix unit sums over the columns of a chunk in an order of its own, which
+// is as good as any other as long as the other factor is read the same way.
+struct Fragment {
+    uint4 row[4];
+};
+
+// Sums of a strip and 8 rows of the other factor: two tiles of 16 x 8, each in two chains.
+using Sums = float[2][2][4];
+
+template <class S>
+__device__ inline void multiply(Sums& sums, const Fragment& a, const uint4& b) {
+#pragma unroll
+    for (int tile = 0; tile < 2; tile++) {
+        const uint4 &low = a.row[2 * tile], &high = a.row[2 * tile + 1];
+        ptx::mma<S>(sums[tile][0], {low.x, high.x, low.y, high.y}, {b.x, b.y});
+        ptx::mma<S>(sums[tile][1], {low.z, high.z, low.w, high.w}, {b.z, b.w});
+    }
+}
+
+// 16 bytes of a matrix as factors of a product; those beyond `valid` elements are zero.
+template <class S>
+__device__ inline uint4 read_factors(const S* from, int64_t valid, bool aligned) {
+    constexpr int width = full_width<S>;
+    S part[width];
+    uint4 bits = {};
+    if (valid >= width && aligned) {
+        bits = ptx::load16(from);
+    } else {
+#pragma unroll
+        for (int i = 0; i < width; i++) {
+            narrow(0.0f, part[i]);
+            if (i < valid) part[i] = from[i];
+        }
+        memcpy(&bits, part, sizeof(bits));
+    }
+    if constexpr (sizeof(S) == 4) {
+        const auto round = [](uint32_t word) { return ptx::to_tf32(__uint_as_float(word)); };
+        bits = {round(bits.x), round(bits.y), round(bits.z), round(bits.w)};
+    }
+    return bits;
+}
+
+// As a factor of a product is stored in shared memory.
+template <class S>
+__device__ inline S as_factor(float x) {
+    S factor;
+    if constexpr (sizeof(S) == 4)
+        factor = __uint_as_float(ptx::to_tf32(x));
+    else
+        narrow(x, factor);
+    return factor;
+}
+
+// One warp's fragments: the first in registers, the rest in shared memory.
+template <class S, int held>
+class Resident {
+public:
+    // `read(row, column)` gives 16 bytes of the matrix. `rest` is this block's.
+    template <class Read>
+    __device__ Resident(const Layout& l, uint4* rest, const Read& read)
+        : chunks_(l.chunks), lane_(threadIdx.x % 32) {
+        constexpr int width = full_width<S>;
+        const int warp = threadIdx.x / 32, first = warp * l.per_warp;
+        const int left = l.strips * l.chunks - first;
+        count_ = left < l.per_warp ? left : l.per_warp;
+        strip_ = first / l.chunks;
+        chunk_ = first % l.chunks;
+        slot_ = warp - strip_ * l.chunks / l.per_warp;
+        rest_ = rest + warp * (l.per_warp > held ? l.per_warp - held : 0) * 4 * 32 + lane_;
+        const auto fragment = [&](int k, int i) {
+            const int at = chunk_ + k, strip = strip_ + at / l.chunks, chunk = at % l.chunks;
+            return read(strip * strip_rows + i * 8 + lane_ / 4,
+                        chunk * (chunk_bytes / int(sizeof(S))) + lane_ % 4 * width);
+        };
+#pragma unroll
+        for (int k = 0; k < held; k++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) held_[k].row[i] = k < count_ ? fragment(k, i) : uint4{};
+        for (int k = held; k < count_; k++)
+            for (int i = 0; i < 4; i++) rest_[((k - held) * 4 + i) * 32] = fragment(k, i);
+    }
+
+    // With 8 rows of `operand`, `pitch` bytes apart: calls `keep(strip, slot, sums)` for each strip.
+    template <class Keep>
+    __device__ void multiply_by(const char* operand, int pitch, const Keep& keep) const {
+        if (count_ <= 0) return;
+        const char* row = operand + lane_ / 4 * pitch + lane_ % 4 * 16;
+        const auto read = [&](int chunk) {
+            return *reinterpret_cast<const uint4*>(row + chunk * chunk_bytes);
+        };
+        Sums sums = {};
+        int strip = strip_, chunk = chunk_, slot = slot_;
+        uint4 next = read(chunk);
+        const auto step = [&](const Fragment& a, bool last) {
+            const uint4 b = next;
+            chunk++;
+            const bool whole = chunk == chunks_;
+            if (whole) chunk = 0;
+            next = read(chunk);  // before the product, which takes as long
+            multiply<S>(sums, a, b);
+            if (!whole && !last) return;
+            keep(strip, slot, sums);
+            strip++;
+            slot = 0;
+#pragma unroll
+            for (int i = 0; i < 16; i++) sums[i / 8][i / 4 % 2][i % 4] = 0;
+        };
+#pragma unroll
+        for (int k = 0; k < held; k++) {
+            if (k >= count_) break;
+            step(held_[k], k + 1 == count_);
+        }
+        for (int k = held; k < count_; k++) {
+            Fragment a;
+#pragma unroll
+            for (int i = 0; i < 4; i++) a.row[i] = rest_[((k - held) * 4 + i) * 32];
+            step(a, k + 1 == count_);
+        }
+    }
+
+private:
+    Fragment held_[held];
+    uint4* rest_;
+    int count_, strip_, chunk_, slot_, chunks_, lane_;
+};
+
+}  // namespace rnn::cuda

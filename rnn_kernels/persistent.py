@@ -1,0 +1,192 @@
+"""The persistent path: a whole sequence in one launch, the recurrent weights on the chip.
+
+What the planner cannot place there goes per step. Nothing here waits for the device.
+
+Per row and unit the backward needs what the per-step path keeps: see :mod:`rnn_kernels.steps`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from . import outputs, steps
+from .addresses import contiguous
+from .cells import CELLS
+from .gates import Kernels
+from .weight_gradients import weight_gradients
+
+
+class Plan(NamedTuple):
+    """How a call is cut; csrc/cuda/plan.h has the words."""
+
+    cluster: int  # blocks that share the weights; 1: one block has them all
+    units: int  # hidden units of a block
+    rows: int  # batch rows of a cluster
+    elements: int  # of the state, per thread, at most
+    strips: int  # of 32 rows of the weights, and
+    chunks: int  # of 64 bytes along them, that a block keeps
+    fragments: int  # of these, per warp
+    held: int  # of those, in registers
+    slots: int  # partial sums
+    shared: int  # bytes of shared memory of a block
+    groups: int  # of rows
+    waves: int  # of clusters that run at once
+    step_ns: float  # predicted time of a step
+
+
+class Forward(NamedTuple):
+    """The forward's arrays; N rows, contiguous, None where they do not apply. S is gx's dtype."""
+
+    cell: str
+    sizes: tuple[int, int, int]  # B, H, D
+    T: int
+    plan: Plan
+    offsets: Tensor | None  # (T + 1,) int64: first row of each step, and N; None: B rows each
+    resets: Tensor | None  # (N,) bool
+    gx: Tensor  # (N, D, G·H) S
+    w: Tensor  # (D, G·H, H) S
+    b_hh: Tensor | None  # (D, G·H) S
+    h0: Tensor  # (D, B, H) S
+    c0: Tensor | None  # (D, B, H) S
+    h_n: Tensor  # (D, B, H) S: out
+    c_n: Tensor | None  # (D, B, H) S: out
+    y: Tensor  # (N, D·H) S: out
+    c_all: Tensor | None  # (N, D, H) float32: out
+    saved: Tensor | None  # (N, D, K, H) S: out, may be gx
+
+
+class Backward(NamedTuple):
+    """The backward's arrays."""
+
+    cell: str
+    sizes: tuple[int, int, int]  # B, H, D
+    T: int
+    plan: Plan
+    offsets: Tensor | None
+    resets: Tensor | None
+    w: Tensor  # (D, H, G·H) S: transposed
+    saved: Tensor  # (N, D, K, H) S
+    c_all: Tensor | None  # (N, D, H) float32
+    h0: Tensor
+    c0: Tensor | None
+    y: Tensor  # (N, D·H) S
+    dy: Tensor | None  # (N, D·H) S
+    dc_all: Tensor | None  # (N, D, H) float32
+    dh_n: Tensor | None  # (D, B, H) S
+    dc_n: Tensor | None
+    dgx: Tensor  # (N, D, G·H) S: out
+    dgh_last: Tensor | None  # (N, D, H) S: out, of the last gate; cells that split
+    h_before: Tensor | None  # (N, D, H) S: out, hidden states before the step
+    dh0: Tensor  # (D, B, H) S: out
+    dc0: Tensor | None
+
+
+class PersistentKernels(Kernels, Protocol):
+    """A backend with kernels for whole sequences, besides those for steps."""
+
+    def plan(
+        self, cell: str, like: Tensor, sizes: tuple[int, int, int], backward: bool, packed: bool
+    ) -> Plan | None: ...
+
+    def recurrence_forward(self, call: Forward) -> None: ...
+
+    def recurrence_backward(self, call: Backward) -> None: ...
+
+
+def _offsets(batch_sizes: Tensor | None, device: torch.device) -> Tensor | None:
+    """First row of each step, and N."""
+    if batch_sizes is None:
+        return None
+    offsets = torch.cat((batch_sizes.new_zeros(1), batch_sizes.cumsum(0)))
+    if device.type == "cuda":  # from memory that is not pinned, a copy would wait
+        offsets = offsets.pin_memory()
+    return offsets.to(device, non_blocking=True)
+
+
+@torch.no_grad()
+def forward(
+    kernels: PersistentKernels,
+    cell: str,
+    gx: Tensor,
+    w_hh: Tensor,
+    b_hh: Tensor | None,
+    w_hr: Tensor | None,
+    h0: Tensor,
+    c0: Tensor | None,
+    batch_sizes: Tensor | None,
+    resets: Tensor | None,
+    save: bool,
+    cells: bool,
+    own_gx: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """The recurrence; see :data:`rnn_kernels.ops.FORWARD`."""
+    D, B, H = h0.shape
+    plan = kernels.plan(cell, gx, (B, H, D), False, batch_sizes is not None)
+    if plan is None:
+        return steps.forward(
+            kernels, cell, gx, w_hh, b_hh, w_hr, h0, c0, batch_sizes, resets, save, cells, own_gx
+        )
+    kind, T = CELLS[cell], gx.shape[0] if batch_sizes is None else batch_sizes.shape[0]
+    resets, gx, w_hh, b_hh, h0, c0 = contiguous(resets, gx, w_hh, b_hh, h0, c0)
+    y, c_all, saved = outputs.recurrence(
+        kind, gx, H, save, cells, own_gx, kernels.saved_dtype(gx.dtype)
+    )
+    h_n, c_n = torch.empty_like(h0), None if c0 is None else torch.empty_like(c0)
+    kernels.recurrence_forward(
+        Forward(
+            cell, (B, H, D), T, plan, _offsets(batch_sizes, gx.device), resets, gx, w_hh, b_hh,
+            h0, c0, h_n, c_n, y, c_all, saved,
+        )
+    )  # fmt: skip
+    return y, h_n, c_n, c_all, saved
+
+
+@torch.no_grad()
+def backward(
+    kernels: PersistentKernels,
+    cell: str,
+    dy: Tensor | None,
+    dh_n: Tensor | None,
+    dc_n: Tensor | None,
+    dc: Tensor | None,
+    w_hh: Tensor,
+    w_hr: Tensor | None,
+    h0: Tensor,
+    c0: Tensor | None,
+    y: Tensor,
+    c: Tensor | None,
+    saved: Tensor,
+    batch_sizes: Tensor | None,
+    resets: Tensor | None,
+    weights: bool,
+    bias: bool,
+) -> tuple[Tensor | None, ...]:
+    """The backward; see :data:`rnn_kernels.ops.BACKWARD`."""
+    D, B, H = h0.shape
+    plan = kernels.plan(cell, y, (B, H, D), True, batch_sizes is not None)
+    if plan is None:
+        return steps.backward(
+            kernels, cell, dy, dh_n, dc_n, dc, w_hh, w_hr, h0, c0, y, c, saved, batch_sizes,
+            resets, weights, bias,
+        )  # fmt: skip
+    kind, leading = CELLS[cell], y.shape[:-1]
+    T = leading[0] if batch_sizes is None else batch_sizes.shape[0]
+    whole = batch_sizes is None and resets is None
+    resets, h0, c0, y, c, saved = contiguous(resets, h0, c0, y, c, saved)
+    dy, dc, dh_n, dc_n = contiguous(dy, dc, dh_n, dc_n)
+    dgx = y.new_empty(*leading, D, kind.gates * H)
+    dgh_last = y.new_empty(*leading, D, H) if kind.splits and (weights or bias) else None
+    h_before = y.new_empty(*leading, D, H) if weights and not whole else None
+    dh0, dc0 = torch.empty_like(h0), None if c0 is None else torch.empty_like(c0)
+    kernels.recurrence_backward(
+        Backward(
+            cell, (B, H, D), T, plan, _offsets(batch_sizes, y.device), resets,
+            w_hh.transpose(1, 2).contiguous(), saved, c, h0, c0, y, dy, dc, dh_n, dc_n,
+            dgx, dgh_last, h_before, dh0, dc0,
+        )
+    )  # fmt: skip
+    dw_hh, db_hh = weight_gradients(kind, dgx, dgh_last, y, h0, h_before, weights, bias)
+    return dgx, dw_hh, db_hh, None, dh0, dc0
