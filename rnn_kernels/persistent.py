@@ -44,7 +44,7 @@ class Forward(NamedTuple):
     sizes: tuple[int, int, int]  # B, H, D
     T: int
     plan: Plan
-    offsets: Tensor | None  # (T + 1,) int64: first row of each step, and N; None: B rows each
+    table: Tensor | None  # (2·T + 3,) int64, see _table; None: B rows each step
     resets: Tensor | None  # (N,) bool
     gx: Tensor  # (N, D, G·H) S
     w: Tensor  # (D, G·H, H) S
@@ -65,7 +65,7 @@ class Backward(NamedTuple):
     sizes: tuple[int, int, int]  # B, H, D
     T: int
     plan: Plan
-    offsets: Tensor | None
+    table: Tensor | None
     resets: Tensor | None
     w: Tensor  # (D, H, G·H) S: transposed
     saved: Tensor  # (N, D, K, H) S
@@ -96,14 +96,15 @@ class PersistentKernels(Kernels, Protocol):
     def recurrence_backward(self, call: Backward) -> None: ...
 
 
-def _offsets(batch_sizes: Tensor | None, device: torch.device) -> Tensor | None:
-    """First row of each step, and N."""
+def _table(batch_sizes: Tensor | None, device: torch.device) -> Tensor | None:
+    """First row of each step, and N; then the rows of each step, between two zeros."""
     if batch_sizes is None:
         return None
-    offsets = torch.cat((batch_sizes.new_zeros(1), batch_sizes.cumsum(0)))
+    none = batch_sizes.new_zeros(1)
+    table = torch.cat((none, batch_sizes.cumsum(0), none, batch_sizes, none))
     if device.type == "cuda":  # from memory that is not pinned, a copy would wait
-        offsets = offsets.pin_memory()
-    return offsets.to(device, non_blocking=True)
+        table = table.pin_memory()
+    return table.to(device, non_blocking=True)
 
 
 @torch.no_grad()
@@ -137,7 +138,7 @@ def forward(
     h_n, c_n = torch.empty_like(h0), None if c0 is None else torch.empty_like(c0)
     kernels.recurrence_forward(
         Forward(
-            cell, (B, H, D), T, plan, _offsets(batch_sizes, gx.device), resets, gx, w_hh, b_hh,
+            cell, (B, H, D), T, plan, _table(batch_sizes, gx.device), resets, gx, w_hh, b_hh,
             h0, c0, h_n, c_n, y, c_all, saved,
         )
     )  # fmt: skip
@@ -183,7 +184,7 @@ def backward(
     dh0, dc0 = torch.empty_like(h0), None if c0 is None else torch.empty_like(c0)
     kernels.recurrence_backward(
         Backward(
-            cell, (B, H, D), T, plan, _offsets(batch_sizes, y.device), resets,
+            cell, (B, H, D), T, plan, _table(batch_sizes, y.device), resets,
             w_hh.transpose(1, 2).contiguous(), saved, c, h0, c0, y, dy, dc, dh_n, dc_n,
             dgx, dgh_last, h_before, dh0, dc0,
         )

@@ -22,9 +22,9 @@ public:
     }
 
     // Until all of the k-th exchange (0, 1, ...) has come.
-    __device__ void wait(int64_t k) {
-        ptx::Mbarrier* m = &barriers_[k % 2];
-        const uint32_t parity = k / 2 % 2;
+    __device__ void wait(int k) {
+        ptx::Mbarrier* const m = here(k);
+        const uint32_t parity = k >> 1 & 1;
         if (!ptx::mbarrier_try_wait(m, parity)) {
             const uint64_t start = ptx::nanoseconds();
             while (!ptx::mbarrier_try_wait(m, parity))
@@ -33,13 +33,12 @@ public:
         if (threadIdx.x == 0) ptx::mbarrier_arrive_expect(m, bytes_);  // for the next but one
     }
 
-    __device__ ptx::Peer at(int64_t k, int rank) const {
-        return ptx::at_peer(&barriers_[k % 2], rank);
-    }
+    // What counts the k-th here; peers have theirs at the same place.
+    __device__ ptx::Mbarrier* here(int k) const { return &barriers_[k & 1]; }
 
 private:
-    // Peers run at the same time, so this is for what must not happen: better an error ("unspecified
-    // launch failure") than a device that hangs.
+    // Peers run at the same time, so this is for what must not happen: better an error
+    // ("unspecified launch failure") than a device that hangs.
     static constexpr uint64_t patience = 20'000'000'000;  // nanoseconds
 
     ptx::Mbarrier* barriers_;
@@ -50,7 +49,7 @@ private:
 class Nobody {
 public:
     __device__ Nobody(char*, uint32_t) {}
-    __device__ void wait(int64_t) { __syncthreads(); }
+    __device__ void wait(int) { __syncthreads(); }
 };
 
 template <bool together>

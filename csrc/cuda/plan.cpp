@@ -12,28 +12,28 @@ int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 // Clock cycles of an H100, none of them measured yet: from the instructions' throughput and from
 // what others report. ptxas places what a step is made of, so shares that overlap count once.
 constexpr double clock_ghz = 1.7;
-constexpr double fragment_cycles = 25.6;      // 4 mma at 63 % of the tensor peak, per sub-core
+constexpr double fragment_cycles = 25.6;  // 4 mma at 63 % of the tensor peak, per sub-core
 constexpr double shared_bytes_per_cycle = 128;
-constexpr double cell_cycles = 250;           // latency of sums, cell and stores
-constexpr double element_cycles = 0.9;        // 100 instructions of 128 lanes each
+constexpr double cell_cycles = 250;     // latency of sums, cell and stores
+constexpr double element_cycles = 0.9;  // 100 instructions of 128 lanes each
 constexpr double barrier_cycles = 40;
-constexpr double exchange_cycles = 400;       // stage, st.async, mbarrier, and what skew adds
-constexpr double peer_bytes_per_cycle = 12;   // into one block, all peers sending
+constexpr double exchange_cycles = 400;      // stage, st.async, mbarrier, and what skew adds
+constexpr double peer_bytes_per_cycle = 12;  // into one block, all peers sending
 
 // What the per-step path takes beside: two launches, and a product that reads the weights again.
 constexpr double step_path_ns = 9000;
 constexpr double step_path_flop_per_ns = 300e3, step_path_bytes_per_ns = 2500;
 
-// Of each warp, in shared memory.
-int kept_fragments(const Layout& l) {
-    const int held = l.elements == few_elements ? held_fragments<few_elements>
-                                                : held_fragments<many_elements>;
-    return std::max(l.per_warp - held, 0);
+template <bool backward>
+int held_fragments_of(int elements) {
+    return elements == few_elements ? held_fragments<few_elements, backward>
+                                    : held_fragments<many_elements, backward>;
 }
 
 double predicted_ns(const Problem& p, const Layout& l) {
-    const double tiles = l.tiles, kept = kept_fragments(l);
-    const double used = std::min<double>(recurrence_warps, divide_up(l.strips * l.chunks, l.per_warp));
+    const double tiles = l.tiles, kept = l.per_warp - l.held;
+    const double used =
+        std::min<double>(recurrence_warps, divide_up(l.strips * l.chunks, l.per_warp));
     const double per_core = l.per_warp * std::max(used / 4, 1.0);
     const double products = per_core * fragment_cycles * tiles;
     const double reads = used * (l.per_warp * tiles * 512 + kept * tiles * fragment_bytes);
@@ -78,6 +78,9 @@ Layout layout(const Problem& p, int cluster, int rows) {
     // Sums that travel are not split: strips stay whole where there are enough for all warps.
     if (p.backward && cluster > 1 && l.strips >= recurrence_warps)
         l.per_warp = int(divide_up(l.strips, recurrence_warps)) * l.chunks;
+    const int held =
+        p.backward ? held_fragments_of<true>(l.elements) : held_fragments_of<false>(l.elements);
+    l.held = std::min(l.per_warp, held);
     for (int strip = 0; strip < l.strips; strip++) {
         const int first = strip * l.chunks, last = first + l.chunks - 1;
         l.slots = std::max(l.slots, last / l.per_warp - first / l.per_warp + 1);
@@ -99,8 +102,9 @@ Layout layout(const Problem& p, int cluster, int rows) {
     l.sums = place(int64_t(l.sums_size) * (p.backward ? 2 : 1));
     l.bias = place(p.backward ? 0 : own * int64_t(sizeof(float)));
     l.stage = place(p.backward ? 0 : recurrence_threads * l.elements * p.element);
+    end = std::max<int64_t>(end, recurrence_warps * fragment_bytes);  // weights pass through
     l.barriers = place(2 * sizeof(uint64_t));
-    l.weights = place(int64_t(kept_fragments(l)) * recurrence_warps * fragment_bytes);
+    l.weights = place(int64_t(l.per_warp - l.held) * recurrence_warps * fragment_bytes);
     l.shared = int(std::min<int64_t>(end, 1 << 30));
     return l;
 }
@@ -116,8 +120,8 @@ Plan plan(const Problem& p, const Facts& facts) {
         const int64_t units = round_up(divide_up(p.H, cluster), 8);
         if (units * (cluster - 1) >= p.H) continue;  // some would have none
         if (units > recurrence_threads * many_elements / 2) continue;
-        const int64_t most = std::min<int64_t>(
-            {p.B, 32, recurrence_threads * many_elements / 2 / units * 2});
+        const int64_t most =
+            std::min<int64_t>({p.B, 32, recurrence_threads * many_elements / 2 / units * 2});
         for (int rows = 1; rows <= most; rows++) {
             const Layout l = layout(p, cluster, rows);
             if (l.shared > facts.shared_memory) break;

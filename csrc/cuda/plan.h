@@ -7,9 +7,9 @@
 //   backward  what its units' gates pass on, (all units of the cluster, G·units), transposed
 //
 // That matrix is cut into strips of 32 rows and chunks of 64 bytes along them. A strip's chunk is a
-// fragment: four registers of 16 bytes in each of a warp's lanes. The fragments, strip by strip, are
-// dealt out evenly to the block's warps; a strip that several warps share has several partial sums,
-// each in a slot of its own.
+// fragment: four registers of 16 bytes in each of a warp's lanes. The fragments, strip by strip,
+// are dealt out evenly to the block's warps; a strip that several warps share has several partial
+// sums, each in a slot of its own.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,12 @@ constexpr int strip_rows = 32, chunk_bytes = 64, fragment_bytes = strip_rows * c
 // Elements of the state that a thread may have, and with that many the fragments that a warp keeps
 // in registers: as many as the compiler places without spilling.
 constexpr int few_elements = 1, many_elements = 4;
-template <int elements>
-constexpr int held_fragments = elements == few_elements ? 8 : 5;
+template <int elements, bool backward>
+constexpr int held_fragments = backward ? 4 : 6;
+template <>
+inline constexpr int held_fragments<few_elements, false> = 9;
+template <>
+inline constexpr int held_fragments<few_elements, true> = 8;
 constexpr int largest_cluster = 16;
 
 struct Problem {
@@ -43,14 +47,15 @@ struct Facts {
 
 // One block's share, and what lies where in its shared memory. Sizes in bytes unless they say else.
 struct Layout {
-    int cluster;  // blocks
-    int units;    // of one block, a multiple of 8
-    int rows;     // of one cluster
-    int tiles;    // of 8 rows
-    int elements; // of the state, per thread: few or many
+    int cluster;   // blocks
+    int units;     // of one block, a multiple of 8
+    int rows;      // of one cluster
+    int tiles;     // of 8 rows
+    int elements;  // of the state, per thread: few or many
     int strips, chunks;
-    int per_warp; // fragments
-    int slots;    // partial sums of a strip, at most
+    int per_warp;       // fragments
+    int held;           // of them, in registers
+    int slots;          // partial sums of a strip, at most
     int operand_pitch;  // of a row
     int operand_size;   // of one of two buffers, with which the memory begins
     int sums_pitch;     // of a pair of rows, in pairs of floats

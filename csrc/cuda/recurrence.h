@@ -15,8 +15,10 @@ namespace rnn::cuda {
 // Where the rows of a sequence lie.
 struct Sequence {
     int64_t T, B;
-    const int64_t* offsets;  // (T + 1): first row of each step, and N; null: B rows each
-    const uint8_t* resets;   // (N), or null
+    // Of packed rows, (T + 1): first row of each step, and N; then (T + 2): how many rows each step
+    // has, between two zeros. Null: B rows each.
+    const int64_t* table;
+    const uint8_t* resets;  // (N), or null
 };
 
 struct RecurrenceForward {
@@ -40,22 +42,22 @@ struct RecurrenceBackward {
     Sizes sizes;
     Layout layout;
     Sequence sequence;
-    bool aligned;       // weights may be read 16 bytes at a time
-    const void* w;      // (D, H, G, H) S: recurrent weights, transposed
-    const void* saved;  // (N, D, K, H) S
-    const void* c_all;  // (N, D, H) float, or null
-    const void* h0;     // (D, B, H) S
-    const void* c0;     // (D, B, H) S, or null
-    const void* y;      // (N, D, H) S
-    const void* dy;     // (N, D, H) S, or null
-    const void* dc_all; // (N, D, H) float, or null
-    const void* dh_n;   // (D, B, H) S, or null
-    const void* dc_n;   // (D, B, H) S, or null
-    void* dgx;          // (N, D, G, H) S: out
-    void* dgh_last;     // (N, D, H) S: out, of the last gate, cells that split; or null
-    void* h_before;     // (N, D, H) S: out, hidden states before the step; or null
-    void* dh0;          // (D, B, H) S: out
-    void* dc0;          // (D, B, H) S: out, or null
+    bool aligned;        // weights may be read 16 bytes at a time
+    const void* w;       // (D, H, G, H) S: recurrent weights, transposed
+    const void* saved;   // (N, D, K, H) S
+    const void* c_all;   // (N, D, H) float, or null
+    const void* h0;      // (D, B, H) S
+    const void* c0;      // (D, B, H) S, or null
+    const void* y;       // (N, D, H) S
+    const void* dy;      // (N, D, H) S, or null
+    const void* dc_all;  // (N, D, H) float, or null
+    const void* dh_n;    // (D, B, H) S, or null
+    const void* dc_n;    // (D, B, H) S, or null
+    void* dgx;           // (N, D, G, H) S: out
+    void* dgh_last;      // (N, D, H) S: out, of the last gate, cells that split; or null
+    void* h_before;      // (N, D, H) S: out, hidden states before the step; or null
+    void* dh0;           // (D, B, H) S: out
+    void* dc0;           // (D, B, H) S: out, or null
 };
 
 // Instantiated for each cell in a file of its own, and for clusters of more than one block in

@@ -30,8 +30,7 @@ py::dict describe(const Plan& plan) {
     d["strips"] = l.strips;
     d["chunks"] = l.chunks;
     d["fragments"] = l.per_warp;
-    d["held"] = std::min(l.per_warp, l.elements == few_elements ? held_fragments<few_elements>
-                                                                : held_fragments<many_elements>);
+    d["held"] = l.held;
     d["slots"] = l.slots;
     d["shared"] = l.shared;
     d["groups"] = plan.groups;
@@ -63,7 +62,7 @@ bool aligned(Address w, const Sizes& sizes, Dtype storage) {
 }
 
 void forward(const std::string& cell, const std::string& dtype, int device, Address stream,
-             py::tuple of, int64_t T, int cluster, int rows, Address offsets, Address resets,
+             py::tuple of, int64_t T, int cluster, int rows, Address table, Address resets,
              Address gx, Address w, Address b_hh, Address h0, Address c0, Address h_n, Address c_n,
              Address y, Address c_all, Address saved) {
     const Dtype storage = dtype_named(dtype);
@@ -72,7 +71,7 @@ void forward(const std::string& cell, const std::string& dtype, int device, Addr
     const RecurrenceForward call = {
         .sizes = sizes,
         .layout = layout(p, cluster, rows),
-        .sequence = {T, p.B, at<const int64_t>(offsets), at<const uint8_t>(resets)},
+        .sequence = {T, p.B, at<const int64_t>(table), at<const uint8_t>(resets)},
         .aligned = aligned(w, sizes, storage),
         .gx = at(gx),
         .w = at(w),
@@ -88,17 +87,17 @@ void forward(const std::string& cell, const std::string& dtype, int device, Addr
 }
 
 void backward(const std::string& cell, const std::string& dtype, int device, Address stream,
-              py::tuple of, int64_t T, int cluster, int rows, Address offsets, Address resets,
+              py::tuple of, int64_t T, int cluster, int rows, Address table, Address resets,
               Address w, Address saved, Address c_all, Address h0, Address c0, Address y,
-              Address dy, Address dc_all, Address dh_n, Address dc_n, Address dgx,
-              Address dgh_last, Address h_before, Address dh0, Address dc0) {
+              Address dy, Address dc_all, Address dh_n, Address dc_n, Address dgx, Address dgh_last,
+              Address h_before, Address dh0, Address dc0) {
     const Dtype storage = dtype_named(dtype);
     const Problem p = problem(gates_of(cell), bytes_of(storage), true, of);
     const Sizes sizes = {p.B, p.H, p.D};
     const RecurrenceBackward call = {
         .sizes = sizes,
         .layout = layout(p, cluster, rows),
-        .sequence = {T, p.B, at<const int64_t>(offsets), at<const uint8_t>(resets)},
+        .sequence = {T, p.B, at<const int64_t>(table), at<const uint8_t>(resets)},
         .aligned = aligned(w, sizes, storage),
         .w = at(w),
         .saved = at(saved),

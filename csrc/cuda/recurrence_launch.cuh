@@ -28,8 +28,8 @@ void launch_recurrence_of(const char* name, const Call& p, Dtype storage, const 
                          .cluster = dim3(unsigned(l.cluster))};
     with_recurrence_storage(storage, [&]<class S>() {
         const auto describe = [&] {
-            return std::string(C::name) + " " + name + " (D " + std::to_string(p.sizes.D) +
-                   ", B " + std::to_string(p.sizes.B) + ", H " + std::to_string(p.sizes.H) + ", " +
+            return std::string(C::name) + " " + name + " (D " + std::to_string(p.sizes.D) + ", B " +
+                   std::to_string(p.sizes.B) + ", H " + std::to_string(p.sizes.H) + ", " +
                    dtype_name<S> + ", " + std::to_string(groups) + " groups on clusters of " +
                    std::to_string(l.cluster) + ", device " + std::to_string(place.device) + ")";
         };

@@ -67,9 +67,10 @@ __device__ inline S as_factor(float x) {
 template <class S, int held>
 class Resident {
 public:
-    // `read(row, column)` gives 16 bytes of the matrix. `rest` is this block's.
+    // `read(row, column)` gives 16 bytes of the matrix. `rest` is this block's; so is `passing`, a
+    // fragment for each warp, for as long as this takes.
     template <class Read>
-    __device__ Resident(const Layout& l, uint4* rest, const Read& read)
+    __device__ Resident(const Layout& l, uint4* rest, uint4* passing, const Read& read)
         : chunks_(l.chunks), lane_(threadIdx.x % 32) {
         constexpr int width = full_width<S>;
         const int warp = threadIdx.x / 32, first = warp * l.per_warp;
@@ -84,15 +85,22 @@ public:
             return read(strip * strip_rows + i * 8 + lane_ / 4,
                         chunk * (chunk_bytes / int(sizeof(S))) + lane_ % 4 * width);
         };
+        // By way of shared memory, or 32 copies of `read` would be most of the kernel.
+        uint4* const lanes = passing + warp * 4 * 32 + lane_;
 #pragma unroll
-        for (int k = 0; k < held; k++)
+        for (int k = 0; k < held; k++) {
+#pragma unroll 1
+            for (int i = 0; i < 4; i++) lanes[i * 32] = k < count_ ? fragment(k, i) : uint4{};
 #pragma unroll
-            for (int i = 0; i < 4; i++) held_[k].row[i] = k < count_ ? fragment(k, i) : uint4{};
+            for (int i = 0; i < 4; i++) held_[k].row[i] = lanes[i * 32];
+        }
         for (int k = held; k < count_; k++)
+#pragma unroll 1
             for (int i = 0; i < 4; i++) rest_[((k - held) * 4 + i) * 32] = fragment(k, i);
     }
 
-    // With 8 rows of `operand`, `pitch` bytes apart: calls `keep(strip, slot, sums)` for each strip.
+    // With 8 rows of `operand`, `pitch` bytes apart: calls `keep(strip, slot, sums)` for each
+    // strip.
     template <class Keep>
     __device__ void multiply_by(const char* operand, int pitch, const Keep& keep) const {
         if (count_ <= 0) return;

@@ -5,30 +5,30 @@
 
 namespace rnn::cuda {
 
-// One block's rows and units, and where its steps lie.
+// One block's rows and units.
 struct Share {
     Sequence sequence;
-    int64_t D, H;
-    int d, rank;     // direction; which block of the cluster
-    int64_t row;     // of the state, the group's first
-    int rows;        // of the group
-    int64_t unit;    // this block's first
-    int64_t steps;   // of the group's first row, which has most
+    int D, H, d;  // d: its direction
+    int rank;     // which block of the cluster
+    int row;      // the group's first, of the state
+    int rows;     // of the group
+    int unit;     // this block's first
+    int steps;    // of the group's first row, which has most
 
     __device__ Share(const Sizes& sizes, const Layout& l, const Sequence& s)
         : sequence(s),
           D(sizes.D),
-          H(sizes.H),
-          d(blockIdx.y),
-          rank(blockIdx.x % l.cluster),
-          row(int64_t(blockIdx.x / l.cluster) * l.rows),
-          unit(int64_t(rank) * l.units),
+          H(int(sizes.H)),
+          d(int(blockIdx.y)),
+          rank(int(blockIdx.x) & (l.cluster - 1)),
+          row(int(blockIdx.x / unsigned(l.cluster)) * l.rows),
+          unit(rank * l.units),
           steps(0) {
-        const int64_t left = sizes.B - row;
-        rows = left < l.rows ? int(left) : l.rows;
-        int64_t end = s.T;  // counts never increase
+        const int left = int(sizes.B) - row;
+        rows = left < l.rows ? left : l.rows;
+        int end = int(s.T);  // rows of a step never increase
         while (steps < end) {
-            const int64_t middle = (steps + end) / 2;
+            const int middle = steps + (end - steps) / 2;
             if (count(middle) > row)
                 steps = middle + 1;
             else
@@ -36,34 +36,106 @@ struct Share {
         }
     }
 
-    __device__ int64_t first(int64_t t) const {
-        return sequence.offsets ? sequence.offsets[t] : t * sequence.B;
+    // Of all rows, at time t.
+    __device__ int count(int t) const {
+        if (sequence.table) return int(sequence.table[sequence.T + 2 + t]);
+        return t >= 0 && t < sequence.T ? int(sequence.B) : 0;
     }
-    __device__ int64_t count(int64_t t) const {
-        if (t < 0 || t >= sequence.T) return 0;
-        return sequence.offsets ? sequence.offsets[t + 1] - sequence.offsets[t] : sequence.B;
+    __device__ int64_t first(int t) const {
+        return sequence.table ? sequence.table[t] : int64_t(t) * sequence.B;
+    }
+    // Of the group's rows.
+    __device__ int clip(int count) const {
+        const int there = count - row;
+        return there < 0 ? 0 : there < rows ? there : rows;
+    }
+    // Whether a reset cuts the initial state off from a row of the group.
+    __device__ bool cut_at_start(int of_group) const {
+        return sequence.resets && d == 0 && of_group < clip(count(0)) &&
+               sequence.resets[row + of_group];
+    }
+    // The group's first row in (D, B).
+    __device__ int64_t state() const { return d * sequence.B + row; }
+};
+
+// A group's way through time. What it reads is read a step before it is looked at.
+class Walk {
+public:
+    __device__ Walk(const Share& share, int t, bool forth)
+        : time(t),
+          first(share.first(t)),
+          here_(share.count(t)),
+          before_(share.count(t - 1)),
+          after_(share.count(t + 1)),
+          forth_(forth) {
+        read_on(share);
+    }
+    // Returns how many of all rows it has moved on, or back if negative.
+    __device__ int move(const Share& share) {
+        const int moved = forth_ ? here_ : -before_;
+        time += forth_ ? 1 : -1;
+        first += moved;
+        (forth_ ? before_ : after_) = here_;
+        here_ = forth_ ? after_ : before_;
+        (forth_ ? after_ : before_) = coming_;
+        read_on(share);
+        return moved;
     }
 
-    // The group's k-th step. See gates.h; rnn_kernels/rows.py says the same in Python.
-    __device__ Step step(int64_t k) const {
-        if (d == 0)
-            return {first(k), count(k), first(k - (k > 0)), k > 0 ? count(k) : 0, count(k + 1),
-                    first(k), count(k), first(k + 1)};
-        const int64_t t = steps - 1 - k;
-        return {first(t),     count(t),     first(t + 1), count(t + 1), t > 0 ? count(t) : 0,
-                first(t + 1), count(t + 1), first(t)};
+    // Of the group's rows: those of this step; those that come from another step, where the others
+    // start from the initial state; those that go on to another, where the others end.
+    __device__ int rows(const Share& s) const { return s.clip(here_); }
+    __device__ int arrive(const Share& s) const {
+        return s.d ? s.clip(after_) : time > 0 ? s.clip(here_) : 0;
     }
-    // Whether a reset that lies at `flag` cuts.
-    __device__ bool cut(int64_t flag) const { return sequence.resets[flag] != 0; }
+    __device__ int leave(const Share& s) const {
+        return s.d ? (time > 0 ? s.clip(here_) : 0) : s.clip(after_);
+    }
+    // Rows between this step and the one before that may have been cut.
+    __device__ int cuts(const Share& s) const { return s.clip(s.d ? after_ : here_); }
+    // How many of all rows the step before lies away.
+    __device__ int back(const Share& s) const { return s.d ? here_ : -before_; }
+    // The group's first reset flag between this step and the one before, or the next one.
+    __device__ const uint8_t* cut_in(const Share& s) const {
+        return s.sequence.resets + first + s.row + (s.d ? here_ : 0);
+    }
+    __device__ const uint8_t* cut_out(const Share& s) const {
+        return s.sequence.resets + first + s.row + (s.d ? 0 : here_);
+    }
 
-    __device__ int64_t row_of(int64_t n) const { return n * D + d; }           // in (N, D)
-    __device__ int64_t state(int row_of_group) const {                         // in (D, B)
-        return d * sequence.B + row + row_of_group;
+    int time;
+    int64_t first;  // of all rows of this step
+
+private:
+    __device__ void read_on(const Share& share) {
+        const int t = time + (forth_ ? 2 : -2);
+        coming_ = t >= 0 && t < share.sequence.T ? share.count(t) : 0;
+    }
+
+    int here_, before_, after_, coming_;
+    bool forth_;
+};
+
+// Where a block's share of a step begins in arrays of so many units for each row of all.
+struct Start {
+    int64_t at;  // elements
+    int pitch;
+
+    __device__ Start(const Share& s, int64_t first, int per_row)
+        : at((first + s.row) * (s.D * per_row) + s.d * per_row + s.unit), pitch(s.D * per_row) {}
+    __device__ void move(int rows) { at += int64_t(rows) * pitch; }
+    template <class T>
+    __device__ T* in(void* array) const {
+        return static_cast<T*>(array) + at;
+    }
+    template <class T>
+    __device__ const T* in(const void* array) const {
+        return static_cast<const T*>(array) + at;
     }
 };
 
-// An element of a block's states. Half a warp has 8 units of two rows, one row and the other in turn:
-// units lie side by side in memory, rows in sums.
+// An element of a block's states. Half a warp has 8 units of two rows, one row and the other in
+// turn: units lie side by side in memory, rows in sums.
 struct Element {
     int row, unit;  // of the group, of the block
 
@@ -80,7 +152,7 @@ struct Elements {
     __device__ Elements(const Share& share, int units) {
 #pragma unroll
         for (int e = 0; e < E; e++) {
-            of[e] = Element(threadIdx.x + e * recurrence_threads, units);
+            of[e] = Element(int(threadIdx.x) + e * recurrence_threads, units);
             if (of[e].row >= share.rows || share.unit + of[e].unit >= share.H) of[e].row = -1;
         }
     }
@@ -96,7 +168,7 @@ __device__ inline uint32_t arriving_sums(const Layout& l, int rank) {
         const int first = unit / strip_rows * l.chunks, last = first + l.chunks - 1;
         sums += last / l.per_warp - first / l.per_warp + 1;
     }
-    return uint32_t(sums) * 8 * unit_bytes * l.cluster;
+    return uint32_t(sums) * 8 * unit_bytes * uint32_t(l.cluster);
 }
 
 // Sums of products, as they come from a warp: pairs of rows, then the block's rows of the matrix.
@@ -107,12 +179,7 @@ struct SumsOf {
     __device__ float* at(int slot, int row, int m) const {
         return values + ((slot * pairs + row / 2) * pitch + m) * 2 + row % 2;
     }
-    __device__ float total(int slots, int row, int m) const {
-        float sum = 0;
-#pragma unroll 4
-        for (int slot = 0; slot < slots; slot++) sum += *at(slot, row, m);
-        return sum;
-    }
+    __device__ int slot_size() const { return pairs * pitch * 2; }
 };
 
 }  // namespace rnn::cuda
