@@ -20,6 +20,8 @@ constexpr double barrier_cycles = 40;
 constexpr double exchange_cycles = 400;      // stage, st.async, mbarrier, and what skew adds
 constexpr double peer_bytes_per_cycle = 12;  // into one block, all peers sending
 
+constexpr double worth_a_larger_cluster = 0.9;
+
 // What the per-step path takes beside: two launches, and a product that reads the weights again.
 constexpr double step_path_ns = 9000;
 constexpr double step_path_flop_per_ns = 300e3, step_path_bytes_per_ns = 2500;
@@ -38,12 +40,11 @@ double predicted_ns(const Problem& p, const Layout& l) {
     const double products = per_core * fragment_cycles * tiles;
     const double reads = used * (l.per_warp * tiles * 512 + kept * tiles * fragment_bytes);
     double cycles = std::max(products, reads / shared_bytes_per_cycle) + 2 * barrier_cycles;
-    const int pairs = (l.rows + 1) / 2;
-    cycles += cell_cycles + 2.0 * pairs * l.units * element_cycles;
-    const double sums = 2.0 * pairs * l.units * l.slots * (p.backward ? l.cluster : p.gates) * 4;
+    cycles += cell_cycles + 2.0 * l.pairs * l.units * element_cycles;
+    const double sums = 2.0 * l.pairs * l.units * l.slots * (p.backward ? l.cluster : p.gates) * 4;
     cycles += sums / shared_bytes_per_cycle;
     if (l.cluster > 1) {
-        const double bytes = p.backward ? 8.0 * pairs * l.units * l.cluster * l.slots
+        const double bytes = p.backward ? 8.0 * l.pairs * l.units * l.cluster * l.slots
                                         : double(l.rows) * l.units * l.cluster * p.element;
         cycles += exchange_cycles + bytes / peer_bytes_per_cycle;
     }
@@ -64,10 +65,11 @@ Layout layout(const Problem& p, int cluster, int rows) {
     l.units = int(round_up(divide_up(p.H, cluster), 8));
     l.rows = rows;
     l.tiles = int(divide_up(rows, 8));
-    const int pairs = (rows + 1) / 2, all = l.units * cluster, own = l.units * p.gates;
-    const bool one_each = 2 * pairs * l.units <= few_elements * recurrence_threads;
+    l.pairs = (rows + 1) / 2;
+    const int all = l.units * cluster, own = l.units * p.gates;
+    const bool one_each = 2 * l.pairs * l.units <= few_elements * recurrence_threads;
     l.elements = one_each ? few_elements : many_elements;
-    if (2 * pairs * l.units > many_elements * recurrence_threads)
+    if (2 * l.pairs * l.units > many_elements * recurrence_threads)
         throw std::invalid_argument("a block has too many rows and units for its threads");
 
     const int chunk = chunk_bytes / p.element;
@@ -88,10 +90,10 @@ Layout layout(const Problem& p, int cluster, int rows) {
 
     // A pitch of an odd number of chunks spreads 8 rows over all banks.
     l.operand_pitch = (l.chunks | 1) * chunk_bytes;
-    l.operand_size = 8 * l.tiles * l.operand_pitch;
+    l.operand_size = rows * l.operand_pitch;
     l.sums_pitch = p.backward ? l.units : int(round_up(l.strips * strip_rows - 4, 16)) + 4;
     const int sources = p.backward ? cluster * l.slots : l.slots;
-    l.sums_size = sources * 4 * l.tiles * l.sums_pitch * 2 * int(sizeof(float));
+    l.sums_size = sources * l.pairs * l.sums_pitch * 2 * int(sizeof(float));
 
     int64_t end = 2 * l.operand_size;
     const auto place = [&](int64_t bytes) {
@@ -129,7 +131,9 @@ Plan plan(const Problem& p, const Facts& facts) {
             const int64_t at_once = facts.clusters[i];
             const int64_t waves = divide_up(groups * p.D, at_once);
             const double ns = double(waves) * predicted_ns(p, l);
-            if (best.fits && ns >= best.step_ns) continue;
+            // Blocks that need no peers, or fewer, do not depend on what exchange really takes.
+            const bool larger = best.fits && cluster > best.layout.cluster;
+            if (best.fits && ns >= best.step_ns * (larger ? worth_a_larger_cluster : 1)) continue;
             best = {true, "", l, groups, waves, ns};
         }
     }

@@ -51,6 +51,7 @@ struct Layout {
     int units;     // of one block, a multiple of 8
     int rows;      // of one cluster
     int tiles;     // of 8 rows
+    int pairs;     // of rows
     int elements;  // of the state, per thread: few or many
     int strips, chunks;
     int per_warp;       // fragments

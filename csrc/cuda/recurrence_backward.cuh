@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
     const auto operand = [&](int i) { return shared + (i & 1) * l.operand_size; };
     const auto sums = [&](int i) {
         return SumsOf{reinterpret_cast<float*>(shared + l.sums + (i & 1) * l.sums_size),
-                      l.sums_pitch, 4 * l.tiles};
+                      l.sums_pitch, l.pairs};
     };
     // Whom units belong to, in eights: a division, right for as many as fit.
     const uint32_t owned = units / 8, inverse = 65536 / owned + 1;
@@ -160,7 +160,7 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
         for (int n = 0; n < l.tiles; n++) {
             const int row = 8 * n + lane % 4 * 2;
             weights.multiply_by(
-                operand(i) + 8 * n * l.operand_pitch, l.operand_pitch,
+                operand(i) + 8 * n * l.operand_pitch, l.operand_pitch, share.rows - 8 * n,
                 [&](int strip, int slot, const Sums& found) {
                     if (row >= share.rows) return;
 #pragma unroll

@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
     const int lane = int(threadIdx.x % 32);
     char* const shared = ptx::dynamic_shared<char>();
     float* const bias = reinterpret_cast<float*>(shared + l.bias);  // (G, units)
-    const SumsOf sums = {reinterpret_cast<float*>(shared + l.sums), l.sums_pitch, 4 * l.tiles};
+    const SumsOf sums = {reinterpret_cast<float*>(shared + l.sums), l.sums_pitch, l.pairs};
     const auto operand = [&](int k) { return shared + (k & 1) * l.operand_size; };
     typename Peers<together>::type peers(shared + l.barriers,
                                          uint32_t(l.cluster * units * share.rows * int(sizeof(S))));
@@ -104,7 +104,8 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
         for (int n = 0; n < l.tiles; n++) {
             float* const row = sums.at(0, 8 * n + lane % 4 * 2, lane / 4);
             weights.multiply_by(operand(k) + 8 * n * l.operand_pitch, l.operand_pitch,
-                                [&](int strip, int slot, const Sums& found) {
+                                share.rows - 8 * n, [&](int strip, int slot, const Sums& found) {
+                                    if (8 * n + lane % 4 * 2 >= share.rows) return;
                                     float* const to =
                                         row + slot * sums.slot_size() + strip * strip_rows * 2;
 #pragma unroll

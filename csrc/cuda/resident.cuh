@@ -99,12 +99,13 @@ public:
             for (int i = 0; i < 4; i++) rest_[((k - held) * 4 + i) * 32] = fragment(k, i);
     }
 
-    // With 8 rows of `operand`, `pitch` bytes apart: calls `keep(strip, slot, sums)` for each
-    // strip.
+    // With up to 8 rows of `operand`, `pitch` bytes apart; sums of any beyond `rows` mean nothing.
+    // Calls `keep(strip, slot, sums)` for each strip.
     template <class Keep>
-    __device__ void multiply_by(const char* operand, int pitch, const Keep& keep) const {
+    __device__ void multiply_by(const char* operand, int pitch, int rows, const Keep& keep) const {
         if (count_ <= 0) return;
-        const char* row = operand + lane_ / 4 * pitch + lane_ % 4 * 16;
+        const int g = lane_ / 4;
+        const char* row = operand + (g < rows ? g : rows - 1) * pitch + lane_ % 4 * 16;
         const auto read = [&](int chunk) {
             return *reinterpret_cast<const uint4*>(row + chunk * chunk_bytes);
         };
