@@ -13,6 +13,7 @@ from . import functional
 from .backends import backend
 from .cell_modules import GRUCell, LSTMCell
 from .conversion import convert, to_torch
+from .explanation import explain
 from .modules import GRU, LSTM
 
 try:
@@ -27,6 +28,7 @@ __all__ = [
     "LSTMCell",
     "backend",
     "convert",
+    "explain",
     "functional",
     "to_torch",
 ]

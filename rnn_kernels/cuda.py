@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -94,32 +94,30 @@ def facts(index: int) -> tuple[int, int, tuple[int, ...]]:
     10 · major + minor of its compute capability, bytes of shared memory that a block may have, and
     how many clusters of 1, 2, 4, 8 and 16 blocks run at once.
     """
-    properties = torch.cuda.get_device_properties(index)
-    capability = 10 * properties.major + properties.minor
-    return capability, properties.shared_memory_per_block_optin, tuple(_cuda.residency(index))
+    return _cuda.facts(index)
 
 
-@cache
+@lru_cache(4096)
 def _planned(
     cell: str, element: int, backward: bool, sizes: tuple[int, int, int], *facts: object
-) -> dict:
-    return _cuda.plan(CELLS[cell].gates, element, backward, sizes, *facts)
+) -> Plan | str:
+    found = _cuda.plan(CELLS[cell].gates, element, backward, sizes, *facts)
+    return Plan(*(found[name] for name in Plan._fields)) if found["fits"] else found["why"]
 
 
 def plan(
     cell: str, like: Tensor, sizes: tuple[int, int, int], backward: bool, packed: bool
-) -> Plan | None:
-    """How a call is run in one launch, or None if it goes per step.
+) -> Plan | str:
+    """How a call is run in one launch, or why it goes per step.
 
     Args:
         like: of the dtype and on the device of the call.  sizes: B, H, D.
     """
     if like.dtype == torch.float32 and not tf32_allowed():
-        return None
+        return "torch's precision settings do not allow TF32 in recurrent layers"
     if packed and like.is_cuda and torch.cuda.is_current_stream_capturing():
-        return None  # where the rows lie would have to be copied to the device
-    found = _planned(cell, like.element_size(), backward, sizes, *facts(like.device.index))
-    return Plan(*(found[name] for name in Plan._fields)) if found["fits"] else None
+        return "a graph is being captured, into which the table of packed rows cannot be copied"
+    return _planned(cell, like.element_size(), backward, sizes, *facts(like.device.index))
 
 
 def recurrence_forward(call: Forward) -> None:

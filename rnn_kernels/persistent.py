@@ -89,7 +89,7 @@ class PersistentKernels(Kernels, Protocol):
 
     def plan(
         self, cell: str, like: Tensor, sizes: tuple[int, int, int], backward: bool, packed: bool
-    ) -> Plan | None: ...
+    ) -> Plan | str: ...
 
     def recurrence_forward(self, call: Forward) -> None: ...
 
@@ -126,7 +126,7 @@ def forward(
     """The recurrence; see :data:`rnn_kernels.ops.FORWARD`."""
     D, B, H = h0.shape
     plan = kernels.plan(cell, gx, (B, H, D), False, batch_sizes is not None)
-    if plan is None:
+    if isinstance(plan, str):
         return steps.forward(
             kernels, cell, gx, w_hh, b_hh, w_hr, h0, c0, batch_sizes, resets, save, cells, own_gx
         )
@@ -168,7 +168,7 @@ def backward(
     """The backward; see :data:`rnn_kernels.ops.BACKWARD`."""
     D, B, H = h0.shape
     plan = kernels.plan(cell, y, (B, H, D), True, batch_sizes is not None)
-    if plan is None:
+    if isinstance(plan, str):
         return steps.backward(
             kernels, cell, dy, dh_n, dc_n, dc, w_hh, w_hr, h0, c0, y, c, saved, batch_sizes,
             resets, weights, bias,

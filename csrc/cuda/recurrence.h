@@ -68,7 +68,8 @@ void launch_recurrence(const RecurrenceForward& p, Dtype storage, const Place& p
 template <Cell C, bool together>
 void launch_recurrence(const RecurrenceBackward& p, Dtype storage, const Place& place);
 
-// How many clusters of that many blocks the device runs at once; 0 if it has none.
-int resident_clusters(int device, int blocks);
+// What the planner asks of a device. Throws std::runtime_error with CUDA's own words when it cannot
+// say.
+Facts facts_of(int device);
 
 }  // namespace rnn::cuda

@@ -121,11 +121,11 @@ void backward(const std::string& cell, const std::string& dtype, int device, Add
 
 void bind_recurrence(py::module_& m) {
     using std::string;
-    m.def("residency", [](int device) {
-        py::list clusters;
-        for (int blocks = 1; blocks <= largest_cluster; blocks *= 2)
-            clusters.append(resident_clusters(device, blocks));
-        return clusters;
+    m.def("facts", [](int device) {
+        const Facts facts = facts_of(device);
+        const auto* c = facts.clusters;
+        return py::make_tuple(facts.capability, facts.shared_memory,
+                              py::make_tuple(c[0], c[1], c[2], c[3], c[4]));
     });
     m.def("plan", [](int gates, int element, bool backward, py::tuple sizes, int capability,
                      int shared_memory, std::array<int, 5> clusters) {

@@ -6,36 +6,44 @@ namespace rnn::cuda {
 template void launch_recurrence<Lstm, true>(const RecurrenceForward&, Dtype, const Place&);
 template void launch_recurrence<Lstm, true>(const RecurrenceBackward&, Dtype, const Place&);
 
-int resident_clusters(int device, int blocks) {
+// How many clusters of that many blocks the current device runs at once; 0 if it has none.
+static int resident(int blocks, int shared) {
     // Registers and shared memory leave a multiprocessor to one block of any of these kernels.
-    int multiprocessors = 0;
-    if (blocks == 1) {
-        check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
-              "cudaDeviceGetAttribute");
-        return multiprocessors;
-    }
     const auto kernel = recurrence_forward<Lstm, __nv_bfloat16, true, few_elements>;
-    const OnDevice there(device);
-    int clusters = 0, shared = 0;
     cudaLaunchAttribute attribute;
     attribute.id = cudaLaunchAttributeClusterDimension;
     attribute.val.clusterDim = {unsigned(blocks), 1, 1};
     cudaLaunchConfig_t config = {};
     config.gridDim = dim3(unsigned(blocks));
     config.blockDim = recurrence_threads;
+    config.dynamicSmemBytes = size_t(shared);
     config.attrs = &attribute;
     config.numAttrs = 1;
-    cudaError_t error = there.error;
-    const auto next = [&](cudaError_t result) {
-        if (error == cudaSuccess) error = result;
+    int clusters = 0;
+    const bool known = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                            shared) == cudaSuccess &&
+                       cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed,
+                                            1) == cudaSuccess &&
+                       cudaOccupancyMaxActiveClusters(&clusters, kernel, &config) == cudaSuccess;
+    cudaGetLastError();  // a GPU without clusters, or with none so large, says so in an error
+    return known ? clusters : 0;
+}
+
+Facts facts_of(int device) {
+    const OnDevice there(device);
+    check(there.error, "cudaSetDevice");
+    const auto ask = [&](cudaDeviceAttr attribute) {
+        int value = 0;
+        check(cudaDeviceGetAttribute(&value, attribute, device), "cudaDeviceGetAttribute");
+        return value;
     };
-    next(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
-    config.dynamicSmemBytes = size_t(shared);
-    next(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
-    next(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1));
-    next(cudaOccupancyMaxActiveClusters(&clusters, kernel, &config));
-    cudaGetLastError();  // a GPU without clusters, or without code for it
-    return error == cudaSuccess ? clusters : 0;
+    Facts facts = {
+        10 * ask(cudaDevAttrComputeCapabilityMajor) + ask(cudaDevAttrComputeCapabilityMinor),
+        ask(cudaDevAttrMaxSharedMemoryPerBlockOptin),
+        {ask(cudaDevAttrMultiProcessorCount)}};
+    if (facts.capability >= 90)
+        for (int i = 1; i < 5; i++) facts.clusters[i] = resident(1 << i, facts.shared_memory);
+    return facts;
 }
 
 }  // namespace rnn::cuda

@@ -108,9 +108,15 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
     return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-    *value = attribute == cudaDevAttrMultiProcessorCount ? int(emulated::multiprocessors)
-                                                         : int(emulated::shared_at_most);
-    return cudaSuccess;
+    switch (attribute) {
+        case cudaDevAttrMultiProcessorCount:
+            return *value = int(emulated::multiprocessors), cudaSuccess;
+        case cudaDevAttrComputeCapabilityMajor: return *value = 9, cudaSuccess;
+        case cudaDevAttrComputeCapabilityMinor: return *value = 0, cudaSuccess;
+        case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+            return *value = int(emulated::shared_at_most), cudaSuccess;
+    }
+    return cudaErrorInvalidValue;
 }
 cudaError_t cudaMalloc(void** p, size_t bytes) {
     *p = std::malloc(bytes);

@@ -1,0 +1,206 @@
+"""``explain``: how a call of a module is going to be run, before or without running it for long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from . import backends
+from .backends import BACKENDS
+from .cells import CELLS
+from .modules import GRU, LSTM
+from .persistent import Plan
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One layer's forward or backward.
+
+    Attributes:
+        plan: how it is run in one launch, or None.
+        why: the reason if there is no plan.
+        measured_us: time per step of the recurrence alone, in microseconds; on a GPU.
+    """
+
+    plan: Plan | None
+    why: str
+    measured_us: float | None
+
+    def __str__(self) -> str:
+        measured = "" if self.measured_us is None else f", measured {self.measured_us:.2f}"
+        if self.plan is None:
+            return f"{self.why}{measured and measured[2:] + ' µs'}"
+        p = self.plan
+        blocks = (
+            "one block has all weights" if p.cluster == 1 else f"clusters of {p.cluster} blocks"
+        )
+        waves = "" if p.waves == 1 else f", {p.waves} after each other"
+        return (
+            f"one launch: {blocks}, {p.units} units each, {p.groups} groups of {p.rows} rows"
+            f"{waves}; {p.held} of {p.fragments} weight fragments per warp in registers, "
+            f"{p.shared / 1024:.0f} KiB of shared memory; "
+            f"{p.step_ns / 1000:.2f} µs per step predicted{measured}"
+        )
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One layer of one module, both its directions.
+
+    Attributes:
+        name: of the module in the one that was asked about, and the layer's number.
+        backend: that runs it.
+        T, B, H, D: steps, rows, hidden units, directions.
+    """
+
+    name: str
+    backend: str
+    dtype: torch.dtype
+    T: int
+    B: int
+    H: int
+    D: int
+    forward: Pass
+    backward: Pass
+
+    def __str__(self) -> str:
+        sizes = f"T {self.T}, B {self.B}, H {self.H}, D {self.D}, {self.dtype}".replace(
+            "torch.", ""
+        )
+        lines = [f"{self.name}: backend {self.backend}, {sizes}"]
+        if self.forward == self.backward:
+            return "\n".join([*lines, f"  {self.forward}"])
+        return "\n".join([*lines, f"  forward   {self.forward}", f"  backward  {self.backward}"])
+
+
+def explain(
+    module: nn.Module, input: Tensor | PackedSequence, *args: object, **kwargs: object
+) -> list[Explanation]:
+    """Prints how each recurrent layer in ``module`` runs a call ``module(input, ...)``.
+
+    That is, which backend, and on the CUDA backend the plan: whether all steps run in one launch,
+    how the weights and rows are spread, and the predicted time per step. On a GPU each recurrence
+    is also timed, by itself and on random numbers; the module is called once, without gradients.
+
+    Args:
+        module: an LSTM or GRU of this package, or anything that contains some.
+        input: what it is called with, on its device; and further arguments of the call.
+
+    Returns:
+        What was printed: one :class:`Explanation` for each layer, in the order of the calls.
+    """
+    found: list[Explanation] = []
+
+    def look(name: str) -> Callable[[nn.Module, tuple], None]:
+        return lambda layer, inputs: found.extend(_layers(name, layer, inputs[0]))
+
+    hooks = [
+        layer.register_forward_pre_hook(look(name or type(layer).__name__))
+        for name, layer in module.named_modules()
+        if isinstance(layer, LSTM | GRU)
+    ]
+    try:
+        with torch.no_grad():
+            module(input, *args, **kwargs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for explanation in found:
+        print(explanation)
+    if not found:
+        print("no LSTM or GRU of rnn_kernels was called")
+    return found
+
+
+def _layers(name: str, module: LSTM | GRU, input: Tensor | PackedSequence) -> list[Explanation]:
+    batch_sizes = input.batch_sizes if isinstance(input, PackedSequence) else None
+    if batch_sizes is not None:
+        T, B = len(batch_sizes), int(batch_sizes[0])
+    else:
+        shape = input.shape if input.dim() == 3 else input.unsqueeze(1).shape
+        T, B = (shape[1], shape[0]) if module.batch_first and input.dim() == 3 else shape[:2]
+    weight, cell = module.weight_hh_l0, module.mode.lower()
+    dtype = weight.dtype
+    if torch.is_autocast_enabled(weight.device.type):
+        dtype = torch.get_autocast_dtype(weight.device.type)
+    D, H = 1 + module.bidirectional, module.hidden_size
+    backend = backends.choose(cell, dtype, weight.device.type, module.proj_size > 0)
+    passes = [
+        _pass(backend, cell, weight.to(dtype), T, (B, H, D), batch_sizes, backward)
+        for backward in (False, True)
+    ]
+    return [
+        Explanation(f"{name}, layer {k}", backend, dtype, T, B, H, D, *passes)
+        for k in range(module.num_layers)
+    ]
+
+
+def _pass(
+    backend: str,
+    cell: str,
+    weight: Tensor,
+    T: int,
+    sizes: tuple[int, int, int],
+    batch_sizes: Tensor | None,
+    backward: bool,
+) -> Pass:
+    own = BACKENDS[backend]
+    measured = None
+    if weight.is_cuda and sizes[0] and T > 1:
+        measured = _measured_us(backend, cell, weight, T, sizes, batch_sizes, backward)
+    if T == 1 and batch_sizes is None:
+        return Pass(None, "a single step: two products and the gates", measured)
+    if backend in ("cpu", "reference"):
+        what = "compiled loop" if backend == "cpu" else "loop of torch operations"
+        return Pass(None, f"{what} on {torch.get_num_threads()} threads", measured)
+    if not hasattr(own, "plan"):
+        return Pass(None, "per step: a product and a gate kernel", measured)
+    plan = own.plan(cell, weight, sizes, backward, batch_sizes is not None)
+    if isinstance(plan, str):
+        return Pass(None, f"per step, a product and a gate kernel, because {plan}", measured)
+    return Pass(plan, "", measured)
+
+
+def _measured_us(
+    backend: str,
+    cell: str,
+    weight: Tensor,
+    T: int,
+    sizes: tuple[int, int, int],
+    batch_sizes: Tensor | None,
+    backward: bool,
+) -> float:
+    """Median microseconds per step of one recurrence on random numbers."""
+    own, kind, (B, H, D) = BACKENDS[backend], CELLS[cell], sizes
+    lead = (T, B) if batch_sizes is None else (int(batch_sizes.sum()),)
+    new = weight.new_empty
+
+    def forward(save: bool) -> tuple[Tensor | None, ...]:
+        return own.forward(cell, gx, w, None, None, h, c, batch_sizes, None, save, False)
+
+    gx, w, h = (
+        new(*shape).uniform_(-1, 1) / H**0.5
+        for shape in ((*lead, D, kind.gates * H), (D, kind.gates * H, H), (D, B, H))
+    )
+    c = h if kind.has_c else None
+    if backward:
+        y, _, _, c_all, saved = forward(True)
+        rest = (w, None, h, c, y, c_all, saved, batch_sizes, None, False, False)
+
+    def run() -> None:
+        own.backward(cell, y, None, None, None, *rest) if backward else forward(False)
+
+    times = []
+    for _ in range(7):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        run()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end) * 1000 / T)
+    return median(times)
