@@ -14,6 +14,7 @@ from .backends import backend
 from .cell_modules import GRUCell, LSTMCell
 from .conversion import convert, to_torch
 from .modules import GRU, LSTM
+from .recomputation import recompute
 
 try:
     __version__ = version("rnn_kernels")
@@ -28,5 +29,6 @@ __all__ = [
     "backend",
     "convert",
     "functional",
+    "recompute",
     "to_torch",
 ]
