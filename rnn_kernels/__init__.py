@@ -15,6 +15,7 @@ from .cell_modules import GRUCell, LSTMCell
 from .conversion import convert, to_torch
 from .explanation import explain
 from .modules import GRU, LSTM
+from .recomputation import recompute
 
 try:
     __version__ = version("rnn_kernels")
@@ -30,5 +31,6 @@ __all__ = [
     "convert",
     "explain",
     "functional",
+    "recompute",
     "to_torch",
 ]

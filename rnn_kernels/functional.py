@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import backends, cell_functions, ops, pieces, products
+from . import backends, cell_functions, ops, pieces, products, recomputation
 from .cell_functions import gru_cell, gru_gates, lstm_cell, lstm_gates
 from .weights import Weights, joined
 
@@ -61,8 +61,30 @@ def layer(
     """
     if batch_sizes is None and input.shape[0] == 1 and weights[0].w_hr is None:
         return cell_functions.single_step(cell, input, weights, h0, c0, resets, cells)
-    w_ih, b_ih, w_hh, b_hh, w_hr = joined(cell, weights)
-    D, projected = len(weights), w_hr is not None
+    *own, w_hr = joined(cell, weights)
+    if recomputation.applies(w_hr, input, *own, h0, c0):
+        y, h_n, c_n, c = recomputation.run(_run, cell, input, *own, h0, c0, batch_sizes, resets)
+    else:
+        y, h_n, c_n, c = _run(cell, input, *own, w_hr, h0, c0, batch_sizes, resets, cells)
+    return y, h_n, c_n, c.flatten(-2).to(y.dtype) if cells else c
+
+
+def _run(
+    cell: str,
+    input: Tensor,
+    w_ih: Tensor,
+    b_ih: Tensor | None,
+    w_hh: Tensor,
+    b_hh: Tensor | None,
+    w_hr: Tensor | None,
+    h0: Tensor,
+    c0: Tensor | None,
+    batch_sizes: Tensor | None,
+    resets: Tensor | None,
+    cells: bool,
+) -> tuple[Tensor | None, ...]:
+    """y, h_n, c_n and c as the operator gives them; weights as :func:`weights.joined` does."""
+    D, projected = w_hh.shape[0], w_hr is not None
 
     def run(x: Tensor, h0: Tensor, c0: Tensor | None, resets: Tensor | None) -> tuple[Tensor, ...]:
         gx = products.linear(x, w_ih, b_ih)
@@ -71,10 +93,9 @@ def layer(
             t is not None and t.requires_grad for t in (gx, w_hh, b_hh, w_hr, h0, c0)
         )
         chosen = backends.choose(cell, gx.dtype, gx.device.type, projected)
-        y, h_n, c_n, c, _ = ops.recurrence(
+        return ops.recurrence(
             cell, gx, w_hh, b_hh, w_hr, h0, c0, batch_sizes, resets, save, cells, chosen
-        )
-        return y, h_n, c_n, c.flatten(-2).to(y.dtype) if cells else c
+        )[:4]
 
     n = 1 if batch_sizes is not None else pieces.count(input, w_ih.shape[0], D)
     return pieces.run(run, n, input, h0, c0, resets) if n > 1 else run(input, h0, c0, resets)

@@ -67,6 +67,6 @@ def run(
         c_n = None if c0 is None else torch.cat([r[2] for r in results], 1)
     y = torch.cat([r[0] for r in results], dim)
     c = results[0][3]
-    if c is not None and c.dim() == 3:
+    if c is not None and c.dim() > 1:
         c = torch.cat([r[3] for r in results], dim)
     return y, h_n, c_n, c

@@ -11,7 +11,7 @@ from torch import Tensor
 library = torch.library.Library("rnn_kernels", "DEF")
 
 # As for torch's own operators, float64 stays what it is.
-_AUTOCAST_FROM = (torch.float32, torch.float16, torch.bfloat16)
+AUTOCAST_FROM = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def filled(run: Callable[..., tuple[Tensor | None, ...]]) -> Callable[..., tuple[Tensor, ...]]:
@@ -33,7 +33,7 @@ def autocast(name: str, op: Callable[..., tuple[Tensor, ...]]) -> None:
             with torch.autocast(device_type, enabled=False):
                 return op(
                     *(
-                        a.to(dtype) if isinstance(a, Tensor) and a.dtype in _AUTOCAST_FROM else a
+                        a.to(dtype) if isinstance(a, Tensor) and a.dtype in AUTOCAST_FROM else a
                         for a in args
                     )
                 )
