@@ -113,7 +113,7 @@ Layout layout(const Problem& p, int cluster, int rows) {
 
 Plan plan(const Problem& p, const Facts& facts) {
     Plan best;
-    if (p.element > 4) return best.why = "fp64 has no matrix instruction here", best;
+    if (p.element > 4) return best.why = "there are no such kernels for float64", best;
     if (p.B == 0) return best.why = "there are no rows", best;
     if (facts.capability < 80) return best.why = "needs compute capability 8.0", best;
     best.why = "the weights do not fit on the chip";

@@ -133,6 +133,12 @@ void bind_recurrence(py::module_& m) {
         std::copy(clusters.begin(), clusters.end(), facts.clusters);
         return describe(plan(problem(gates, element, backward, sizes), facts));
     });
+    m.def("layout",
+          [](int gates, int element, bool backward, py::tuple sizes, int cluster, int rows) {
+              const Problem p = problem(gates, element, backward, sizes);
+              const int64_t groups = (p.B + rows - 1) / rows;
+              return describe({true, "", layout(p, cluster, rows), groups, groups, 0});
+          });
     m.def("recurrence_forward", &forward);
     m.def("recurrence_backward", &backward);
 }

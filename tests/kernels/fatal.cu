@@ -1,4 +1,6 @@
 // Kernels that never end, or end the process.
+#include <exchange.cuh>
+
 #include "kernel.h"
 
 namespace {
@@ -20,10 +22,19 @@ __global__ void deaf_loop(Arguments p) {
     }
 }
 
+// Waits for bytes that no peer sends.
+__global__ void patience(Arguments) {
+    __shared__ rnn::cuda::ptx::Mbarrier barriers[2];
+    rnn::cuda::Arrivals arrivals(reinterpret_cast<char*>(barriers), 16);
+    __syncthreads();
+    arrivals.wait(0);
+}
+
 const Registered kernels({
     {"division", division},
     {"large frame", large_frame},
     {"deaf loop", deaf_loop},
+    {"patience", patience},
 });
 
 }  // namespace
