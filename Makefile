@@ -43,10 +43,10 @@ lint: $(READY)
 PARALLEL = $(shell $(PYTHON) -c "import xdist" 2>/dev/null && printf -- '-n auto --maxprocesses 12')
 # Our kernels alone, and not the questions that libraries put to the driver.
 OURS = $(shell compute-sanitizer --help 2>/dev/null | grep -q kernel-regex && \
-	echo --kernel-regex kns=gates_)
+	echo --kernel-regex kns=rnn)
 SANITIZE = PYTORCH_NO_CUDA_MEMORY_CACHING=1 \
 	compute-sanitizer --error-exitcode 1 --report-api-errors no $(OURS) --tool
-FEW = test_launch or test_gates or test_resets or (test_sizes and 100)
+FEW = test_launch or test_gates or test_resets or test_halves or (test_sizes and 100)
 
 # Every step runs, whatever became of the one before; the sanitizers beside the tests.
 gpu:
@@ -60,6 +60,7 @@ gpu:
 	wait $$memcheck || failed="$$failed memcheck"; \
 	wait $$racecheck || failed="$$failed racecheck"; \
 	tail -n 12 build/memcheck.log build/racecheck.log; \
+	$(PYTHON) -m benchmarks.cuts --device cuda $(if $(QUICK),--quick) || failed="$$failed cuts"; \
 	$(PYTHON) -m benchmarks.sweep --device cuda $(if $(QUICK),--quick) || failed="$$failed sweep"; \
 	$(PYTHON) -m benchmarks.run --device cuda $(if $(QUICK),--quick) || failed="$$failed benchmarks"; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -152,7 +153,7 @@ def _pass(
     own = BACKENDS[backend]
     measured = None
     if weight.is_cuda and sizes[0] and T > 1:
-        measured = _measured_us(backend, cell, weight, T, sizes, batch_sizes, backward)
+        measured = measured_us(own, cell, weight, T, sizes, batch_sizes, backward)
     if T == 1 and batch_sizes is None and backend != "reference":
         return Pass(None, "a single step: two products and the gates", measured)
     if backend in ("cpu", "reference"):
@@ -166,8 +167,8 @@ def _pass(
     return Pass(plan, "", measured)
 
 
-def _measured_us(
-    backend: str,
+def measured_us(
+    backend: Any,
     cell: str,
     weight: Tensor,
     T: int,
@@ -175,13 +176,19 @@ def _measured_us(
     batch_sizes: Tensor | None,
     backward: bool,
 ) -> float:
-    """Median microseconds per step of one recurrence on random numbers."""
-    own, kind, (B, H, D) = BACKENDS[backend], CELLS[cell], sizes
+    """Median microseconds per step of one recurrence on random numbers.
+
+    Args:
+        backend: a module of :data:`rnn_kernels.backends.BACKENDS`, or what has its ``forward`` and
+            ``backward``.
+        weight: of the dtype and on the device to measure.  sizes: B, H, D.
+    """
+    kind, (B, H, D) = CELLS[cell], sizes
     lead = (T, B) if batch_sizes is None else (int(batch_sizes.sum()),)
     new = weight.new_empty
 
     def forward(save: bool) -> tuple[Tensor | None, ...]:
-        return own.forward(cell, gx, w, None, None, h, c, batch_sizes, None, save, False)
+        return backend.forward(cell, gx, w, None, None, h, c, batch_sizes, None, save, False)
 
     gx, w, h = (
         new(*shape).uniform_(-1, 1) / H**0.5
@@ -193,7 +200,7 @@ def _measured_us(
         rest = (w, None, h, c, y, c_all, saved, batch_sizes, None, False, False)
 
     def run() -> None:
-        own.backward(cell, y, None, None, None, *rest) if backward else forward(False)
+        backend.backward(cell, y, None, None, None, *rest) if backward else forward(False)
 
     times = []
     for _ in range(7):

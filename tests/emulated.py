@@ -80,7 +80,8 @@ def backend() -> ModuleType:
     copy.facts = lambda index: FEW
     for name in ("gates_forward", "gates_backward", "recurrence_forward", "recurrence_backward"):
         setattr(copy, name, _registering(getattr(copy, name)))
-    for name in ("forward", "backward", "gates", "gates_grad"):
+    whole = ("recurrence_forward", "recurrence_backward")
+    for name in ("forward", "backward", "gates", "gates_grad", *whole):
         setattr(copy, name, _forgetting(getattr(copy, name)))
     return copy
 

@@ -1,4 +1,4 @@
-"""The CUDA kernels as nvcc compiles them: no warning, no spill, 16-byte accesses. Needs no GPU."""
+"""The CUDA kernels as nvcc compiles them: no warning, no spill, what they are made of. No GPU."""
 
 from __future__ import annotations
 
@@ -57,9 +57,19 @@ def accesses(cubin: Path) -> dict[str, Counter[str]]:
     return found
 
 
+def builds() -> list[tuple[Path, str]]:
+    """Each file, and what it is compiled for: clusters came with sm_90."""
+    return [
+        (unit, architecture)
+        for unit in UNITS
+        for architecture in (["90"] if unit.stem.endswith("clusters") else ["80", "90a"])
+    ]
+
+
 @needs_nvcc
-@pytest.mark.parametrize("architecture", ["80", "90a"])
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+@pytest.mark.parametrize(
+    ("unit", "architecture"), [pytest.param(u, a, id=f"{u.stem}-{a}") for u, a in builds()]
+)
 def test_compiles_cleanly_and_keeps_to_registers(
     unit: Path, architecture: str, tmp_path: Path
 ) -> None:
@@ -76,12 +86,32 @@ def test_compiles_cleanly_and_keeps_to_registers(
     assert len(kernels) == len(used)
     for name, instructions in kernels.items():
         assert not any(i.startswith(("LDL", "STL")) for i in instructions), (name, instructions)
+    if unit.stem.startswith("recurrence"):
+        matrices_and_exchange(cubin, len(used))
     wide = {n: i for n, i in kernels.items() if re.search(r"gates_\w+Li[248]E", n)}
     assert len(wide) == (len(used) // 2 if unit.stem.startswith("gates") else 0)
     for name, instructions in wide.items():
         # Reset flags are single bytes.
         narrow = [i for i in instructions if "128" not in i and ".U8" not in i]
         assert instructions and not narrow, (name, instructions)
+
+
+def matrices_and_exchange(cubin: Path, number: int) -> None:
+    """Each kernel multiplies with the matrix unit of its dtype; in clusters it sends, and waits."""
+    functions = machine_code(cubin).split("Function : ")[1:]
+    assert len(functions) == number == 12  # 3 dtypes, forward and backward, few and many elements
+    for code in functions:
+        name = code.split()[0]
+        unit = ("HMMA.1688.F32.TF32" if re.search("4LstmEf|3GruEf", name) else
+                "HMMA.16816.F32.BF16" if "bfloat16" in name else "HMMA.16816.F32")  # fmt: skip
+        assert re.search(rf"\b{re.escape(unit)} ", code), name
+        sent = re.search(r"\bSTAS(\.\d+)?", code)
+        if cubin.stem.split(".")[0].endswith("clusters"):
+            # 16 bytes of hidden states, sums of two rows.
+            assert sent and sent[1] == (".128" if "forward" in name else ".64"), name
+            assert "SYNCS.PHASECHK.TRANS64.TRYWAIT" in code, name
+        else:
+            assert not sent and "SYNCS" not in code, name
 
 
 @needs_nvcc

@@ -58,7 +58,8 @@ def layers() -> list[torch.nn.Module]:
         getattr(rk, cell)(I, H, bidirectional=both).to(dtype)
         for cell in ("LSTM", "GRU")
         for both in (False, True)
-        for dtype in (torch.float32, torch.bfloat16)
+        # Per step, on one block, and on clusters of several.
+        for dtype, H in ((torch.float32, 40), (torch.bfloat16, 40), (torch.bfloat16, 300))
     ]
 
 

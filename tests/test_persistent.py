@@ -29,8 +29,8 @@ H100 = (90, 227 << 10, (132, 66, 33, 16, 8))
 
 def cut(cell: str, like: Tensor, sizes: tuple[int, int, int], backward: bool, *by: int) -> Plan:
     """The plan of a call, but on clusters of so many blocks with so many rows each."""
-    found = emulated.backend()._cuda.layout(
-        CELLS[cell].gates, like.element_size(), backward, sizes, *by
+    found = emulated.backend()._cuda.cut(
+        CELLS[cell].gates, like.element_size(), backward, sizes, *H100, *by
     )
     return Plan(*(found[name] for name in Plan._fields))
 

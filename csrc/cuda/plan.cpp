@@ -111,6 +111,21 @@ Layout layout(const Problem& p, int cluster, int rows) {
     return l;
 }
 
+Plan cut(const Problem& p, const Facts& facts, int cluster, int rows) {
+    Plan plan;
+    plan.layout = layout(p, cluster, rows);
+    plan.groups = divide_up(p.B, rows);
+    int at_once = 0;
+    for (int i = 0; i < 5; i++)
+        if (1 << i == cluster) at_once = facts.clusters[i];
+    if (at_once == 0) return plan.why = "no cluster of that many blocks runs", plan;
+    plan.waves = divide_up(plan.groups * p.D, at_once);
+    plan.step_ns = double(plan.waves) * predicted_ns(p, plan.layout);
+    plan.fits = plan.layout.shared <= facts.shared_memory;
+    if (!plan.fits) plan.why = "the weights do not fit on the chip";
+    return plan;
+}
+
 Plan plan(const Problem& p, const Facts& facts) {
     Plan best;
     if (p.element > 4) return best.why = "there are no such kernels for float64", best;
@@ -125,16 +140,12 @@ Plan plan(const Problem& p, const Facts& facts) {
         const int64_t most =
             std::min<int64_t>({p.B, 32, recurrence_threads * many_elements / 2 / units * 2});
         for (int rows = 1; rows <= most; rows++) {
-            const Layout l = layout(p, cluster, rows);
-            if (l.shared > facts.shared_memory) break;
-            const int64_t groups = divide_up(p.B, rows);
-            const int64_t at_once = facts.clusters[i];
-            const int64_t waves = divide_up(groups * p.D, at_once);
-            const double ns = double(waves) * predicted_ns(p, l);
+            const Plan found = cut(p, facts, cluster, rows);
+            if (!found.fits) break;
             // Blocks that need no peers, or fewer, do not depend on what exchange really takes.
             const bool larger = best.fits && cluster > best.layout.cluster;
-            if (best.fits && ns >= best.step_ns * (larger ? worth_a_larger_cluster : 1)) continue;
-            best = {true, "", l, groups, waves, ns};
+            const double bound = best.step_ns * (larger ? worth_a_larger_cluster : 1);
+            if (!best.fits || found.step_ns < bound) best = found;
         }
     }
     if (best.fits && best.step_ns > step_path_predicted_ns(p)) {

@@ -65,6 +65,7 @@ struct Layout {
     int shared;                                // in all
 };
 
+// Throws std::invalid_argument where a block has too few threads.
 Layout layout(const Problem& problem, int cluster, int rows);
 
 struct Plan {
@@ -75,6 +76,10 @@ struct Plan {
     int64_t waves = 0;   // of clusters that run at once
     double step_ns = 0;  // predicted, all waves
 };
+
+// With clusters of that many blocks, and rows for each. Throws std::invalid_argument where a block
+// has too few threads for them.
+Plan cut(const Problem& problem, const Facts& facts, int cluster, int rows);
 
 // The fastest that is predicted.
 Plan plan(const Problem& problem, const Facts& facts);

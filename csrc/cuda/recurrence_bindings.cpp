@@ -18,6 +18,12 @@ Problem problem(int gates, int element, bool backward, py::tuple sizes) {
             sizes[2].cast<int>()};
 }
 
+Facts facts(int capability, int shared_memory, const std::array<int, 5>& clusters) {
+    Facts facts = {capability, shared_memory, {}};
+    std::copy(clusters.begin(), clusters.end(), facts.clusters);
+    return facts;
+}
+
 py::dict describe(const Plan& plan) {
     const Layout& l = plan.layout;
     py::dict d;
@@ -129,16 +135,14 @@ void bind_recurrence(py::module_& m) {
     });
     m.def("plan", [](int gates, int element, bool backward, py::tuple sizes, int capability,
                      int shared_memory, std::array<int, 5> clusters) {
-        Facts facts = {capability, shared_memory, {}};
-        std::copy(clusters.begin(), clusters.end(), facts.clusters);
-        return describe(plan(problem(gates, element, backward, sizes), facts));
+        return describe(plan(problem(gates, element, backward, sizes),
+                             facts(capability, shared_memory, clusters)));
     });
-    m.def("layout",
-          [](int gates, int element, bool backward, py::tuple sizes, int cluster, int rows) {
-              const Problem p = problem(gates, element, backward, sizes);
-              const int64_t groups = (p.B + rows - 1) / rows;
-              return describe({true, "", layout(p, cluster, rows), groups, groups, 0});
-          });
+    m.def("cut", [](int gates, int element, bool backward, py::tuple sizes, int capability,
+                    int shared_memory, std::array<int, 5> clusters, int cluster, int rows) {
+        return describe(cut(problem(gates, element, backward, sizes),
+                            facts(capability, shared_memory, clusters), cluster, rows));
+    });
     m.def("recurrence_forward", &forward);
     m.def("recurrence_backward", &backward);
 }

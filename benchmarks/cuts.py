@@ -1,0 +1,166 @@
+"""What the planner predicts, and what is measured, for every way to cut a recurrence on a GPU:
+`python -m benchmarks.cuts --device cuda`.
+
+One recurrence by itself, no input product: microseconds per step on each size of cluster that can
+hold the weights. A whole run replaces the device's file under benchmarks/results/cuts; constants
+in csrc/cuda/plan.cpp come from there.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks.device import set_up
+from benchmarks.environment import Environment, environment
+from benchmarks.gate import first_line
+from benchmarks.parser import Parser
+from benchmarks.results import official_path, write
+from benchmarks.table import aligned
+from rnn_kernels import cuda, persistent
+from rnn_kernels.cells import CELLS
+from rnn_kernels.explanation import measured_us
+from rnn_kernels.persistent import Plan
+
+T = 512
+GRID = {
+    "cell": ("lstm", "gru"),
+    "dtype": (torch.float16, torch.float32),
+    "H": (64, 128, 192, 256, 384, 512, 768),
+    "B": (1, 16, 64, 256),
+}
+QUICK = {"cell": ("lstm",), "dtype": (torch.float16,), "H": (64, 512), "B": (16,)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the file, its fields in the file's order."""
+
+    cell: str
+    dtype: str
+    pass_: str
+    H: int
+    B: int
+    cluster: int
+    rows: int
+    waves: int
+    shared: int  # bytes
+    chosen: bool  # by the planner
+    predicted_us: float  # per step
+    measured_us: float | None
+    status: str  # ok, or the error
+    device: str
+    driver: str
+    torch: str
+    cudnn: str
+    cuda: str
+    triton: str
+    commit: str
+    sources: str
+    utc: str
+
+
+def forced(plan: Plan) -> SimpleNamespace:
+    """The CUDA backend, with this plan for its next call."""
+    kernels = SimpleNamespace(
+        plan=lambda *call: plan,
+        saved_dtype=cuda.saved_dtype,
+        recurrence_forward=cuda.recurrence_forward,
+        recurrence_backward=cuda.recurrence_backward,
+    )
+    kernels.forward = lambda *call: persistent.forward(kernels, *call)
+    kernels.backward = lambda *call: persistent.backward(kernels, *call)
+    return kernels
+
+
+def cuts(cell: str, weight: Tensor, B: int, backward: bool) -> list[tuple[Plan, bool]]:
+    """Every size of cluster with as few rows as all clusters that run at once need; the chosen."""
+    sizes, facts = (B, weight.shape[2], 1), cuda.facts(weight.device.index)
+    problem = (CELLS[cell].gates, weight.element_size(), backward, sizes, *facts)
+    chosen = cuda.plan(cell, weight, sizes, backward, False)
+    found = [] if isinstance(chosen, str) else [(chosen, True)]
+    for i, at_once in enumerate(facts[2]):
+        if not at_once:
+            continue
+        for rows in sorted({-(-B // at_once), -(-B // (2 * at_once)), min(B, 8)}):
+            try:
+                cut = cuda._cuda.cut(*problem, 1 << i, rows)
+            except ValueError:  # too many rows and units for the threads of a block
+                continue
+            plan = Plan(*(cut[name] for name in Plan._fields))
+            if cut["fits"] and all(plan != other for other, _ in found):
+                found.append((plan, False))
+    return found
+
+
+def measured(quick: bool, where: Environment) -> list[Row]:
+    rows = []
+    grid = QUICK if quick else GRID
+    for values in tqdm(list(product(*grid.values(), (False, True))), desc="cuts"):
+        cell, dtype, H, B, backward = values
+        weight = torch.empty(1, CELLS[cell].gates * H, H, device="cuda", dtype=dtype)
+        for plan, chosen in cuts(cell, weight, B, backward):
+            us, status = None, "ok"
+            try:
+                us = measured_us(forced(plan), cell, weight, T, (B, H, 1), None, backward)
+            except RuntimeError as error:
+                status = first_line(error)
+            rows.append(
+                Row(
+                    cell=cell,
+                    dtype=str(dtype).removeprefix("torch."),
+                    pass_="backward" if backward else "forward",
+                    H=H,
+                    B=B,
+                    cluster=plan.cluster,
+                    rows=plan.rows,
+                    waves=plan.waves,
+                    shared=plan.shared,
+                    chosen=chosen,
+                    predicted_us=round(plan.step_ns / 1000, 3),
+                    measured_us=us and round(us, 3),
+                    status=status,
+                    **asdict(where),
+                )
+            )
+    return rows
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """Predicted and measured microseconds per step; a star where the planner chose."""
+    lines = [["cell", "dtype", "pass", "H", "B", "blocks", "rows", "predicted", "measured"]]
+    for r in rows:
+        blocks = f"{r.cluster}{'*' if r.chosen else ''}"
+        got = r.status if r.measured_us is None else f"{r.measured_us:.2f}"
+        lines.append(
+            [r.cell, r.dtype, r.pass_, str(r.H), str(r.B), blocks, str(r.rows),
+             f"{r.predicted_us:.2f}", got]
+        )  # fmt: skip
+    return aligned(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser("benchmarks.cuts", __doc__.partition("\n\n")[2], "a few sizes, no file")
+    args = parser.parse_args(argv)
+    why = "it needs --device cuda" if args.device != "cuda" else cuda.unavailable()
+    if why:
+        print(f"nothing to measure: {why}")
+        return 1
+    set_up(args.device)
+    where = environment(args.device)
+    rows = measured(args.quick, where)
+    print(summary(rows))
+    if not args.quick:
+        path = official_path(where.device, "cuts")
+        write(rows, path, whole=True)
+        print(f"written: {path}")
+    return int(any(row.status != "ok" for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

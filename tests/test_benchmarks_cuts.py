@@ -1,0 +1,70 @@
+"""benchmarks.cuts on the emulated backend: what it would measure on a GPU."""
+
+from __future__ import annotations
+
+import emulated
+import pytest
+import torch
+
+from benchmarks import cuts
+from benchmarks.environment import environment
+
+pytestmark = pytest.mark.emulated
+H100 = (90, 227 << 10, (132, 66, 33, 16, 8))
+
+
+class Event:
+    """A CUDA event of a device whose every call takes 3 ms."""
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self) -> None: ...
+
+    def synchronize(self) -> None: ...
+
+    def elapsed_time(self, end: Event) -> float:
+        return 3.0
+
+
+@pytest.fixture(autouse=True)
+def backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    emulated.machine().seed(0)
+    backend = emulated.backend()
+    monkeypatch.setattr(backend, "facts", lambda index: H100)
+    monkeypatch.setattr(cuts, "cuda", backend)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_every_cluster_that_holds_the_weights(backward: bool) -> None:
+    found = cuts.cuts("lstm", torch.empty(1, 4 * 512, 512).half(), 16, backward)
+    assert [chosen for _, chosen in found].count(True) == 1 and found[0][1]
+    plans = [plan for plan, _ in found]
+    assert len(set(plans)) == len(plans) and {p.cluster for p in plans} == {8, 16}
+    assert all(plan.step_ns > 0 and plan.groups * plan.rows >= 16 for plan in plans)
+
+
+def test_measures_the_plan_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    for name in ("recurrence_forward", "recurrence_backward"):
+        run = getattr(cuts.cuda, name)
+        monkeypatch.setattr(cuts.cuda, name, lambda call, run=run: calls.append(call) or run(call))
+    weight = torch.empty(1, 3 * 20, 20).half()
+    plan = next(p for p, _ in cuts.cuts("gru", weight, 3, True) if p.cluster == 2)
+    us = cuts.measured_us(cuts.forced(plan), "gru", weight, 4, (3, 20, 1), None, True)
+    assert us == 3000 / 4
+    assert len(calls) == 8 and all(call.plan == plan for call in calls)
+
+
+def test_a_line_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *size, device=None, **how: empty(*size, **how))
+    quick = {"cell": ("lstm",), "dtype": (torch.float16,), "H": (9,), "B": (1,)}
+    monkeypatch.setattr(cuts, "QUICK", quick)
+    monkeypatch.setattr(cuts, "T", 2)
+    rows = cuts.measured(True, environment())
+    assert {row.pass_ for row in rows} == {"forward", "backward"}
+    assert {(row.status, row.measured_us) for row in rows} == {("ok", 1500)}
+    printed = cuts.summary(rows)
+    assert printed.count("*") == 2 and "1500.00" in printed

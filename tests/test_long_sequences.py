@@ -1,0 +1,86 @@
+"""Whole sequences in one launch on a GPU: long ones, large ones, several at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import rnn_kernels as rk
+from rnn_kernels.functional import Weights, layer
+
+pytestmark = pytest.mark.gpu
+HALF = torch.float16
+
+
+def weights(cell: str, H: int) -> Weights:
+    made = (rk.LSTM if cell == "lstm" else rk.GRU)(1, H).to("cuda", HALF)
+    return Weights(made.weight_ih_l0, made.weight_hh_l0, made.bias_ih_l0, made.bias_hh_l0)
+
+
+@pytest.mark.parametrize(("T", "H"), [(70_000, 40), (1_000_001, 40), (70_000, 300)])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@torch.no_grad()
+def test_a_long_sequence_is_its_two_halves(cell: str, T: int, H: int) -> None:
+    """Of a million steps: the second half from where the first one left."""
+    x, w = torch.randn(T, 1, 1, device="cuda", dtype=HALF), weights(cell, H)
+    h0 = torch.zeros(1, 1, H, device="cuda", dtype=HALF)
+    c0 = h0 if cell == "lstm" else None
+    y, h_n, c_n, _ = layer(cell, x, [w], h0, c0)
+    middle = T // 2
+    y1, h, c, _ = layer(cell, x[:middle], [w], h0, c0)
+    y2, h, c, _ = layer(cell, x[middle:], [w], h, c if cell == "lstm" else None)
+    # In halves c is rounded where the sequence is cut, and gates forget the difference.
+    assert torch.equal(y[:middle], y1)
+    assert torch.equal(y[-1000:], y2[-1000:]) and torch.equal(h_n, h)
+
+
+@torch.no_grad()
+def test_more_elements_than_32_bits_count() -> None:
+    """gx of 2^31 elements and more: the last rows come out as they do by themselves."""
+    T, B, H = 4200, 512, 256
+    if torch.cuda.mem_get_info()[0] < 20 << 30:
+        pytest.skip("needs 20 GB of GPU memory")
+    w = weights("lstm", H)
+    x = torch.randn(T, B, 1, device="cuda", dtype=HALF)
+    h0 = torch.zeros(1, B, H, device="cuda", dtype=HALF)
+    y, *_ = layer("lstm", x, [w], h0, h0)
+    assert T * B * 4 * H > 1 << 31
+    some = slice(B - 8, B)
+    few, *_ = layer("lstm", x[:, some], [w], h0[:, some], h0[:, some])
+    # Eight rows are cut otherwise, and sum in another order.
+    torch.testing.assert_close(y[-100:, some], few[-100:])
+
+
+@torch.no_grad()
+def test_several_at_once() -> None:
+    """On streams of their own, with clusters that want the same multiprocessors."""
+    x = torch.randn(200, 64, 1, device="cuda", dtype=HALF)
+    models = [rk.LSTM(1, H).to("cuda", HALF) for H in (40, 300, 512, 300)]
+    expected = [model(x)[0] for model in models]
+    streams = [torch.cuda.Stream() for _ in models]
+    torch.cuda.synchronize()
+    for _ in range(5):
+        got = []
+        for model, stream in zip(models, streams, strict=True):
+            with torch.cuda.stream(stream):
+                got.append(model(x)[0])
+        torch.cuda.synchronize()
+        assert all(map(torch.equal, got, expected))
+
+
+def test_tf32_is_as_accurate_as_torch() -> None:
+    """Both with TF32, against float64."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        for ours, theirs in ((rk.LSTM, torch.nn.LSTM), (rk.GRU, torch.nn.GRU)):
+            model = theirs(20, 100).cuda()
+            mine = ours(20, 100).cuda()
+            mine.load_state_dict(model.state_dict())
+            x = torch.randn(50, 9, 20, device="cuda")
+            exact = theirs(20, 100).double().cuda()
+            exact.load_state_dict(model.state_dict())
+            truth = exact(x.double())[0]
+            error, allowed = ((m(x)[0] - truth).abs().max().item() for m in (mine, model))
+            assert error <= 2 * allowed + 8 * torch.finfo(torch.float32).eps
+    finally:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
