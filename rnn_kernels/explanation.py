@@ -16,6 +16,7 @@ from .backends import BACKENDS
 from .cells import CELLS
 from .modules import GRU, LSTM
 from .persistent import Plan
+from .registration import AUTOCAST_FROM
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def explain(
 
     That is, which backend, and on the CUDA backend the plan: whether all steps run in one launch,
     how the weights and rows are spread, and the predicted time per step. On a GPU each recurrence
-    is also timed, by itself and on random numbers; the module is called once, without gradients.
+    is also timed, by itself and on random numbers. The module is called once, without gradients,
+    and with what else that does: in training mode dropout draws, and batch norms move.
 
     Args:
         module: an LSTM or GRU of this package, or anything that contains some.
@@ -97,11 +99,13 @@ def explain(
     """
     found: list[Explanation] = []
 
-    def look(name: str) -> Callable[[nn.Module, tuple], None]:
-        return lambda layer, inputs: found.extend(_layers(name, layer, inputs[0]))
+    def look(name: str) -> Callable[[nn.Module, tuple, dict], None]:
+        return lambda layer, args, kwargs: found.extend(
+            _layers(name, layer, args[0] if args else kwargs["input"])
+        )
 
     hooks = [
-        layer.register_forward_pre_hook(look(name or type(layer).__name__))
+        layer.register_forward_pre_hook(look(name or type(layer).__name__), with_kwargs=True)
         for name, layer in module.named_modules()
         if isinstance(layer, LSTM | GRU)
     ]
@@ -127,7 +131,7 @@ def _layers(name: str, module: LSTM | GRU, input: Tensor | PackedSequence) -> li
         T, B = (shape[1], shape[0]) if module.batch_first and input.dim() == 3 else shape[:2]
     weight, cell = module.weight_hh_l0, module.mode.lower()
     dtype = weight.dtype
-    if torch.is_autocast_enabled(weight.device.type):
+    if torch.is_autocast_enabled(weight.device.type) and dtype in AUTOCAST_FROM:
         dtype = torch.get_autocast_dtype(weight.device.type)
     D, H = 1 + module.bidirectional, module.hidden_size
     backend = backends.choose(cell, dtype, weight.device.type, module.proj_size > 0)
@@ -152,7 +156,7 @@ def _pass(
 ) -> Pass:
     own = BACKENDS[backend]
     measured = None
-    if weight.is_cuda and sizes[0] and T > 1:
+    if weight.is_cuda and sizes[0] and T > 1 and backend != "reference":
         measured = measured_us(own, cell, weight, T, sizes, batch_sizes, backward)
     if T == 1 and batch_sizes is None and backend != "reference":
         return Pass(None, "a single step: two products and the gates", measured)
@@ -185,13 +189,13 @@ def measured_us(
     """
     kind, (B, H, D) = CELLS[cell], sizes
     lead = (T, B) if batch_sizes is None else (int(batch_sizes.sum()),)
-    new = weight.new_empty
+    new, generator = weight.new_empty, torch.Generator(weight.device).manual_seed(0)
 
     def forward(save: bool) -> tuple[Tensor | None, ...]:
         return backend.forward(cell, gx, w, None, None, h, c, batch_sizes, None, save, False)
 
     gx, w, h = (
-        new(*shape).uniform_(-1, 1) / H**0.5
+        new(*shape).uniform_(-1, 1, generator=generator) / H**0.5
         for shape in ((*lead, D, kind.gates * H), (D, kind.gates * H, H), (D, B, H))
     )
     c = h if kind.has_c else None

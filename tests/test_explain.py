@@ -69,9 +69,28 @@ def test_the_cpu_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no LSTM or GRU of rnn_kernels was called" in capsys.readouterr().out
 
 
+@pytest.mark.emulated
+def test_tells_what_autocast_does(on_cuda: None) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        (single,) = rk.explain(rk.GRU(3, 8), torch.randn(2, 3, 3))
+        (double,) = rk.explain(rk.GRU(3, 8).double(), torch.randn(2, 3, 3).double())
+    assert single.dtype == torch.bfloat16 and single.forward.plan
+    assert double.dtype == torch.float64 and double.forward.plan is None
+
+
+def test_a_layer_that_is_called_by_keyword() -> None:
+    model = nn.ModuleList([rk.GRU(3, 5)])
+    model.forward = lambda x: model[0](input=x)[0]
+    (found,) = rk.explain(model, torch.randn(4, 2, 3))
+    assert (found.name, found.T, found.B) == ("0, layer 0", 4, 2)
+
+
 @pytest.mark.gpu
 def test_measures_on_a_gpu() -> None:
     layer = rk.LSTM(8, 128).half().cuda()
     (found,) = rk.explain(layer, torch.randn(50, 4, 8, device="cuda").half())
     assert found.forward.measured_us and found.backward.measured_us
     assert f"measured {found.forward.measured_us:.2f}" in str(found)
+    layer = rk.LSTM(8, 128, proj_size=64).half().cuda()
+    (found,) = rk.explain(layer, torch.randn(5, 4, 8, device="cuda").half())
+    assert found.backend == "reference" and found.forward.measured_us is None

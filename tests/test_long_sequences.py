@@ -70,17 +70,18 @@ def test_several_at_once() -> None:
 
 def test_tf32_is_as_accurate_as_torch() -> None:
     """Both with TF32, against float64."""
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
     try:
-        for ours, theirs in ((rk.LSTM, torch.nn.LSTM), (rk.GRU, torch.nn.GRU)):
-            model = theirs(20, 100).cuda()
-            mine = ours(20, 100).cuda()
-            mine.load_state_dict(model.state_dict())
-            x = torch.randn(50, 9, 20, device="cuda")
-            exact = theirs(20, 100).double().cuda()
-            exact.load_state_dict(model.state_dict())
-            truth = exact(x.double())[0]
-            error, allowed = ((m(x)[0] - truth).abs().max().item() for m in (mine, model))
-            assert error <= 2 * allowed + 8 * torch.finfo(torch.float32).eps
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+            for ours, theirs in ((rk.LSTM, torch.nn.LSTM), (rk.GRU, torch.nn.GRU)):
+                model, mine = theirs(20, 100).cuda(), ours(20, 100).cuda()
+                exact = theirs(20, 100).double().cuda()
+                for other in (mine, exact):
+                    other.load_state_dict(model.state_dict())
+                x = torch.randn(50, 9, 20, device="cuda")
+                truth = exact(x.double())[0]
+                error, allowed = ((m(x)[0] - truth).abs().max().item() for m in (mine, model))
+                assert error <= 2 * allowed + 8 * torch.finfo(torch.float32).eps
     finally:
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = before

@@ -107,6 +107,10 @@ CUTS = [
     ("lstm", BRAIN, 160, 6, 2, 1, 1, 6, ""),
     ("gru", BRAIN, 190, 4, 2, 1, 1, 4, "unbiased"),
     ("lstm", HALF, 64, 2, 2, 2, 1, 1, "packed reset unbiased"),
+    ("gru", BRAIN, 3, 1, 90, 1, 1, 1, ""),
+    # Rows and columns of operands that nobody else has written before.
+    ("gru", HALF, 300, 24, 2, 1, 8, 24, ""),
+    ("lstm", HALF, 60, 32, 2, 1, 2, 32, ""),
     # Clusters, with blocks that have fewer units than others, or none.
     ("lstm", HALF, 20, 3, 3, 1, 2, 3, ""),
     ("gru", BRAIN, 33, 3, 4, 2, 2, 2, "packed reset"),
@@ -114,6 +118,7 @@ CUTS = [
     ("gru", HALF, 40, 17, 2, 1, 4, 17, "unbiased"),
     ("lstm", HALF, 100, 5, 3, 1, 4, 5, "reset"),
     ("lstm", HALF, 9, 2, 3, 1, 8, 1, "packed"),
+    ("lstm", HALF, 9, 1, 70, 1, 2, 1, "reset"),
     ("gru", BRAIN, 130, 3, 3, 1, 16, 3, ""),
     ("lstm", HALF, 300, 17, 2, 1, 8, 12, "reset"),
     ("lstm", BRAIN, 768, 2, 2, 1, 16, 2, ""),
@@ -204,11 +209,41 @@ def test_float32_takes_the_exact_path_unless_torch_allows_tf32() -> None:
     assert not torch.backends.cudnn.allow_tf32
     why = backend.plan("lstm", like, sizes, False, False)
     assert why == "torch's precision settings do not allow TF32 in recurrent layers"
-    torch.backends.cudnn.allow_tf32 = True
-    try:
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
         assert isinstance(backend.plan("lstm", like, sizes, False, False), Plan)
-    finally:
-        torch.backends.cudnn.allow_tf32 = False
+
+
+def test_sigmoid_and_tanh_of_whole_sequences() -> None:
+    """Read off a GRU without inputs: within 4 ulp of 1, tanh also within 8 of itself.
+
+    And as exact as they can be where that saturates.
+    """
+    span = torch.logspace(-30, 2, 200, dtype=torch.float64)
+    x = torch.cat((-span, torch.tensor([-torch.inf, 0, torch.inf]), span)).float()
+    n = len(x)
+    gates = torch.zeros(1, n, 1, 3)
+    gates[0, :, 0, 1], gates[0, :, 0, 2] = -1000, x
+    w, h0, eps = torch.zeros(1, 3, 1), torch.zeros(1, n, 1), torch.finfo(torch.float32).eps
+    backend = emulated.backend()
+    emulated.machine().seed(0)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+        y, *_, saved = backend.forward(
+            "gru", gates, w, None, None, h0, None, None, None, True, False
+        )
+        gates[0, :, 0, 1] = x
+        z = backend.forward("gru", gates, w, None, None, h0, None, None, None, True, False)[4]
+    exact = x.double().tanh()
+    error = (y.flatten().double() - exact).abs()
+    assert (error <= 4 * eps).all() and (error <= 8 * eps * exact.abs()).all()
+    z, exact = z.view(n, 4)[:, 1].double(), x.double().sigmoid()
+    assert ((z - exact).abs() <= 4 * eps).all()
+    assert (z[exact == 1] == 1).all() and z[x == -torch.inf].eq(0).all()
+    nan = torch.full((1, 1, 1, 3), torch.nan)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+        y, *_ = backend.forward(
+            "gru", nan, w, None, None, h0[:, :1], None, None, None, False, False
+        )
+    assert y.isnan().all()
 
 
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
@@ -259,6 +294,20 @@ def test_a_cut_that_does_not_fit_names_the_kernel(backend: ModuleType) -> None:
 def test_a_peer_that_never_sends_is_not_waited_for_forever() -> None:
     with pytest.raises(RuntimeError, match="__trap"):
         World("emulated").run("patience", block=32)
+
+
+def test_a_row_without_steps_is_left_alone_by_infinite_weights(backend: ModuleType) -> None:
+    """As the reference leaves it, where nothing is multiplied for rows that are not there."""
+    backend.by = (1, 2)
+    cell, gx, w, b, _, h0, c0, *_ = call("lstm", HALF, 8, 2, 2, 1)
+    w[0, 0, 0] = torch.inf
+    sizes, grads = torch.tensor([1, 1]), [torch.ones(2, 8).half(), torch.ones_like(h0)]
+    args = (cell, gx[:, :1].flatten(0, 1), w, b, None, h0, c0, sizes, None)
+    y, _, _, c, saved = backend.forward(*args, True, True)
+    _, _, _, _, dh0, dc0 = backend.backward(
+        cell, *grads, None, None, w, None, h0, c0, y, c, saved, sizes, None, False, False
+    )
+    assert torch.equal(dh0[0, 1], torch.ones(8).half()) and torch.equal(dc0[0, 1], torch.zeros(8))
 
 
 def test_the_table_of_packed_rows() -> None:

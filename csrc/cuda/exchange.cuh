@@ -31,6 +31,7 @@ public:
                 if (ptx::nanoseconds() - start > patience) __trap();
         }
         if (threadIdx.x == 0) ptx::mbarrier_arrive_expect(m, bytes_);  // for the next but one
+        __syncwarp();  // matrix instructions take whole warps
     }
 
     // What counts the k-th here; peers have theirs at the same place.

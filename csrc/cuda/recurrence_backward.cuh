@@ -2,6 +2,7 @@
 // every unit's owner its part of the sum.
 #pragma once
 
+#include "approximate.h"
 #include "exchange.cuh"
 #include "resident.cuh"
 
@@ -51,11 +52,12 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
         reinterpret_cast<uint4*>(shared + l.sums)[i] = {};
 
     // Gradients of the final states wait for their row's last step.
-    float direct[E], dc[E];
+    float direct[E];
+    Approximate dc[E];
 #pragma unroll
     for (int e = 0; e < E; e++) {
         const Element at = mine[e];
-        direct[e] = dc[e] = 0;
+        direct[e] = 0, dc[e] = 0;
         if (at.row < 0) continue;
         const int64_t state = (share.state() + at.row) * H + share.unit + at.unit;
         if (p.dh_n) direct[e] = widen(static_cast<const S*>(p.dh_n)[state]);
@@ -64,8 +66,9 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
     }
 
     Walk walk(share, share.d || !share.steps ? 0 : share.steps - 1, share.d == 1);
-    Start one(share, walk.first, H), gates(share, walk.first, G * H),
-        kept(share, walk.first, K * H);
+    Start one(share, walk.first, H), gates(share, walk.first, G * H);
+    Start others(share, walk.first, K * H);
+    const Start& kept = K == G ? gates : others;
     StepGradients<C, S, E> in;
     const auto load = [&] {
         const int rows = walk.rows(share), arrive = walk.arrive(share), leave = walk.leave(share);
@@ -110,6 +113,7 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
     if (share.steps > 0) load();
     meet<together>();
 
+    int given = 0;  // rows of the step that sums come from; to others they bring nothing
     for (int i = 0; i < share.steps; i++) {
         // The gates' gradients, from what comes back from the step that states left for.
         if (i > 0) peers.wait(i - 1);
@@ -118,71 +122,74 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
         for (int e = 0; e < E; e++) {
             const Element at = mine[e];
             if (at.row < 0) continue;
-            float dh = direct[e], x[G] = {}, r[G] = {};
-            if (i > 0) dh += total(i - 1, at);
+            float dh = direct[e];
+            Approximate x[G] = {}, r[G] = {};
+            if (at.row < given) dh += total(i - 1, at);
             direct[e] = dh;
             if (at.row < rows) {
                 const int row = at.row * share.D, here = row * H + at.unit;
-                float s[K], h = 0, c_before = 0;
+                Approximate s[K];
+                float h = 0, c_before = 0;
 #pragma unroll
                 for (int j = 0; j < K; j++) s[j] = widen(in.saved[e][j]);
                 if (!in.cut_in[e]) {
                     if (C::mixes || p.h_before) h = widen(in.h[e]);
                     c_before = in.c_before[e];
                 }
-                if (in.cut_out[e]) dh = dc[e] = 0;
+                if (in.cut_out[e]) dh = 0, dc[e] = 0;
                 if (p.dy) dh += widen(in.dy[e]);
                 if constexpr (C::has_c)
-                    if (p.dc_all) dc[e] += one.in<float>(p.dc_all)[here];
-                direct[e] = C::backward(s, h, c_before, in.c[e], dh, dc[e], x, r);
+                    if (p.dc_all) dc[e] = dc[e] + one.in<float>(p.dc_all)[here];
+                direct[e] =
+                    C::template backward<Approximate>(s, h, c_before, in.c[e], dh, dc[e], x, r)
+                        .value;
 #pragma unroll
                 for (int g = 0; g < G; g++)
-                    narrow(x[g], gates.in<S>(p.dgx)[(row * G + g) * H + at.unit]);
+                    narrow(x[g].value, gates.in<S>(p.dgx)[(row * G + g) * H + at.unit]);
                 if constexpr (C::splits)
-                    if (p.dgh_last) narrow(r[G - 1], one.in<S>(p.dgh_last)[here]);
+                    if (p.dgh_last) narrow(r[G - 1].value, one.in<S>(p.dgh_last)[here]);
                 if (p.h_before) narrow(h, one.in<S>(p.h_before)[here]);
             }
             S* const to = reinterpret_cast<S*>(operand(i) + at.row * l.operand_pitch) + at.unit;
 #pragma unroll
-            for (int g = 0; g < G; g++) to[g * units] = as_factor<S>(r[g]);
+            for (int g = 0; g < G; g++) to[g * units] = as_factor<S>(r[g].value);
         }
+        given = rows;
         if (i + 1 < share.steps) {
             const int moved = walk.move(share);
             one.move(moved);
             gates.move(moved);
-            kept.move(moved);
+            others.move(moved);
             load();
         }
         __syncthreads();
 
         // W_hhᵀ·dgates.
         const SumsOf given = sums(i);
-        for (int n = 0; n < l.tiles; n++) {
-            const int row = 8 * n + lane % 4 * 2;
-            weights.multiply_by(
-                operand(i) + 8 * n * l.operand_pitch, l.operand_pitch, share.rows - 8 * n,
-                [&](int strip, int slot, const Sums& found) {
-                    if (row >= share.rows) return;
+        for (int first = 0; first < share.rows; first += 8) {
+            const int row = first + lane % 4 * 2;
+            weights.multiply_by(operand(i) + first * l.operand_pitch, l.operand_pitch,
+                                share.rows - first, [&](int strip, int slot, const Sums& found) {
+                                    if (row >= share.rows) return;
 #pragma unroll
-                    for (int j = 0; j < 4; j++) {
-                        const uint32_t eight = uint32_t(strip) * 4 + j;
-                        const uint32_t owner = eight * inverse >> 16;
-                        if (owner >= uint32_t(l.cluster)) break;
-                        const auto& [one, other] = found[j / 2];
-                        const float2 pair = {one[j % 2 * 2] + other[j % 2 * 2],
-                                             one[j % 2 * 2 + 1] + other[j % 2 * 2 + 1]};
-                        float* const to = given.at(share.rank * l.slots + slot, row,
-                                                   int(eight - owner * owned) * 8 + lane / 4);
-                        if constexpr (together) {
-                            uint64_t bits;
-                            memcpy(&bits, &pair, sizeof(bits));
-                            ptx::store_async(ptx::at_peer(to, owner), bits,
-                                             ptx::at_peer(peers.here(i), owner));
-                        } else {
-                            *reinterpret_cast<float2*>(to) = pair;
-                        }
-                    }
-                });
+                                    for (int j = 0; j < 4; j++) {
+                                        const uint32_t eight = uint32_t(strip) * 4 + j;
+                                        const uint32_t owner = eight * inverse >> 16;
+                                        if (owner >= uint32_t(l.cluster)) break;
+                                        const float2 pair = of_two_rows(found, j);
+                                        float* const to =
+                                            given.at(share.rank * l.slots + slot, row,
+                                                     int(eight - owner * owned) * 8 + lane / 4);
+                                        if constexpr (together) {
+                                            uint64_t bits;
+                                            memcpy(&bits, &pair, sizeof(bits));
+                                            ptx::store_async(ptx::at_peer(to, owner), bits,
+                                                             ptx::at_peer(peers.here(i), owner));
+                                        } else {
+                                            *reinterpret_cast<float2*>(to) = pair;
+                                        }
+                                    }
+                                });
         }
     }
 
@@ -193,10 +200,10 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
         if (at.row < 0) continue;
         const int64_t state = (share.state() + at.row) * H + share.unit + at.unit;
         float dh = direct[e];
-        if (share.steps > 0) dh += total(share.steps - 1, at);
-        if (share.cut_at_start(at.row)) dh = dc[e] = 0;
+        if (at.row < given) dh += total(share.steps - 1, at);
+        if (share.cut_at_start(at.row)) dh = 0, dc[e] = 0;
         narrow(dh, static_cast<S*>(p.dh0)[state]);
-        if constexpr (C::has_c) narrow(dc[e], static_cast<S*>(p.dc0)[state]);
+        if constexpr (C::has_c) narrow(dc[e].value, static_cast<S*>(p.dc0)[state]);
     }
 }
 

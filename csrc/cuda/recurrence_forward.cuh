@@ -1,6 +1,7 @@
 // Forward: h of all units goes around, each block multiplies it with the gates' weights it keeps.
 #pragma once
 
+#include "approximate.h"
 #include "exchange.cuh"
 #include "resident.cuh"
 
@@ -57,13 +58,14 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
         reinterpret_cast<S*>(operand(0) + row * l.operand_pitch)[unit] =
             as_factor<S>(share.cut_at_start(row) ? 0 : h);
     }
-    float h[E], c[E];
+    float h[E];
+    Approximate c[E];
     int chunk[E];  // where what this lane sends lies in an operand, or -1
     constexpr int sent = 32 * int(sizeof(S)) / 16;  // pieces of 16 bytes that a warp has
 #pragma unroll
     for (int e = 0; e < E; e++) {
         const Element at = mine[e];
-        h[e] = c[e] = 0;
+        h[e] = 0, c[e] = 0;
         if (at.row >= 0 && !share.cut_at_start(at.row)) {
             const int64_t state = (share.state() + at.row) * H + share.unit + at.unit;
             h[e] = widen(static_cast<const S*>(p.h0)[state]);
@@ -79,8 +81,9 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
     }
 
     Walk walk(share, share.d && share.steps ? share.steps - 1 : 0, share.d == 0);
-    Start one(share, walk.first, H), gates(share, walk.first, G * H),
-        kept(share, walk.first, K * H);
+    Start one(share, walk.first, H), gates(share, walk.first, G * H);
+    Start others(share, walk.first, K * H);
+    const Start& kept = K == G ? gates : others;
     StepInput<C, S, E> in;
     const auto load = [&] {
         const int rows = walk.rows(share), leave = walk.leave(share);
@@ -99,34 +102,31 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
     meet<together>();
 
     for (int k = 0; k < share.steps; k++) {
-        // W_hh·h.
+        // W_hh·h, of the rows that are there.
+        const int rows = walk.rows(share);
         if (k > 0) peers.wait(k - 1);
-        for (int n = 0; n < l.tiles; n++) {
-            float* const row = sums.at(0, 8 * n + lane % 4 * 2, lane / 4);
-            weights.multiply_by(operand(k) + 8 * n * l.operand_pitch, l.operand_pitch,
-                                share.rows - 8 * n, [&](int strip, int slot, const Sums& found) {
-                                    if (8 * n + lane % 4 * 2 >= share.rows) return;
-                                    float* const to =
-                                        row + slot * sums.slot_size() + strip * strip_rows * 2;
+        for (int first = 0; first < rows; first += 8) {
+            const int row = first + lane % 4 * 2;
+            float* const to = sums.at(0, row, lane / 4);
+            weights.multiply_by(
+                operand(k) + first * l.operand_pitch, l.operand_pitch, rows - first,
+                [&](int strip, int slot, const Sums& found) {
+                    if (row >= rows) return;
+                    float* const pairs = to + slot * sums.slot_size() + strip * strip_rows * 2;
 #pragma unroll
-                                    for (int i = 0; i < 4; i++) {
-                                        const auto& [one, other] = found[i / 2];
-                                        *reinterpret_cast<float2*>(to + i * 16) = {
-                                            one[i % 2 * 2] + other[i % 2 * 2],
-                                            one[i % 2 * 2 + 1] + other[i % 2 * 2 + 1]};
-                                    }
-                                });
+                    for (int i = 0; i < 4; i++)
+                        *reinterpret_cast<float2*>(pairs + i * 16) = of_two_rows(found, i);
+                });
         }
         __syncthreads();
 
         // The cell, and what is kept of this step.
         S* const stage = reinterpret_cast<S*>(shared + l.stage) + (me - lane) * E;
-        const int rows = walk.rows(share);
 #pragma unroll
         for (int e = 0; e < E; e++) {
             const Element at = mine[e];
             if (at.row >= 0 && at.row < rows) {
-                float x[G], gh[G], s[K];
+                Approximate x[G], gh[G], s[K];
                 const float* part = sums.at(0, at.row, at.unit);
 #pragma unroll
                 for (int g = 0; g < G; g++) {
@@ -137,21 +137,21 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
                 for (int slot = 1; slot < l.slots; slot++) {
                     part += sums.slot_size();
 #pragma unroll
-                    for (int g = 0; g < G; g++) gh[g] += part[g * units * 2];
+                    for (int g = 0; g < G; g++) gh[g] = gh[g] + part[g * units * 2];
                 }
                 S rounded;
-                narrow(C::forward(x, gh, h[e], c[e], s), rounded);
+                narrow(C::template forward<Approximate>(x, gh, h[e], c[e], s).value, rounded);
                 h[e] = widen(rounded);
                 const int row = at.row * share.D;
                 one.in<S>(p.y)[row * H + at.unit] = rounded;
                 if (p.saved) {
 #pragma unroll
                     for (int i = 0; i < K; i++)
-                        narrow(s[i], kept.in<S>(p.saved)[(row * K + i) * H + at.unit]);
+                        narrow(s[i].value, kept.in<S>(p.saved)[(row * K + i) * H + at.unit]);
                 }
                 if constexpr (C::has_c)
-                    if (p.c_all) one.in<float>(p.c_all)[row * H + at.unit] = c[e];
-                if (in.cut[e]) h[e] = c[e] = 0;
+                    if (p.c_all) one.in<float>(p.c_all)[row * H + at.unit] = c[e].value;
+                if (in.cut[e]) h[e] = 0, c[e] = 0;
             }
             // What goes on to the next step.
             if (together)
@@ -180,7 +180,7 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
         const int moved = walk.move(share);
         one.move(moved);
         gates.move(moved);
-        kept.move(moved);
+        others.move(moved);
         load();
     }
 
@@ -190,7 +190,7 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
         if (at.row < 0) continue;
         const int64_t state = (share.state() + at.row) * H + share.unit + at.unit;
         narrow(h[e], static_cast<S*>(p.h_n)[state]);
-        if constexpr (C::has_c) narrow(c[e], static_cast<S*>(p.c_n)[state]);
+        if constexpr (C::has_c) narrow(c[e].value, static_cast<S*>(p.c_n)[state]);
     }
 }
 

@@ -19,6 +19,13 @@ struct Fragment {
 // Sums of a strip and 8 rows of the other factor: two tiles of 16 x 8, each in two chains.
 using Sums = float[2][2][4];
 
+// What a lane has of the i-th 8 rows of the strip, for two rows of the other factor.
+__device__ inline float2 of_two_rows(const Sums& sums, int i) {
+    const auto& [one, other] = sums[i / 2];
+    const int half = i % 2 * 2;
+    return {one[half] + other[half], one[half + 1] + other[half + 1]};
+}
+
 template <class S>
 __device__ inline void multiply(Sums& sums, const Fragment& a, const uint4& b) {
 #pragma unroll
