@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 # Threads that wait sleep instead of spinning, so that tests keep their pace on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -22,6 +23,7 @@ if not torch.cuda.is_available():
 import emulated  # noqa: E402
 import pytest  # noqa: E402
 from kernel_worlds import World  # noqa: E402
+from persistent_calls import cut  # noqa: E402
 
 import rnn_kernels  # noqa: E402
 from rnn_kernels.backends import BACKENDS  # noqa: E402
@@ -83,6 +85,19 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     world = World(request.param)
     with torch.device(world.device):
         yield world
+
+
+@pytest.fixture
+def cutting(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The emulated backend; its ``by`` says how whole sequences are cut: (blocks, rows)."""
+    backend = emulated.backend()
+    monkeypatch.setattr(backend, "by", (1, 1), raising=False)
+    monkeypatch.setattr(
+        backend,
+        "plan",
+        lambda cell, like, sizes, backward, packed: cut(cell, like, sizes, backward, *backend.by),
+    )
+    yield backend
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
