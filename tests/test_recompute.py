@@ -220,7 +220,10 @@ def test_compile(cell: str) -> None:
 
     (expected,) = torch.autograd.grad(layer(x)[0].sum(), x)
     torch._dynamo.reset()
-    for of, block in ((function, contextlib.nullcontext), (lambda x: layer(x)[0], rk.recompute)):
+    forms = [(function, contextlib.nullcontext), (lambda x: layer(x)[0], rk.recompute)]
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7):
+        del forms[0]  # whose compiler enters no context managers
+    for of, block in forms:
         with block():
             y = torch.compile(of, fullgraph=True, backend="aot_eager")(x)
         torch.testing.assert_close(torch.autograd.grad(y.sum(), x)[0], expected)
