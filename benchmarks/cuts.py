@@ -38,8 +38,8 @@ QUICK = {"cell": ("lstm",), "dtype": (torch.float16,), "H": (64, 512), "B": (16,
 
 
 @dataclass(frozen=True)
-class Row:
-    """A line of the file, its fields in the file's order."""
+class Cut:
+    """One way to cut one recurrence."""
 
     cell: str
     dtype: str
@@ -54,15 +54,11 @@ class Row:
     predicted_us: float  # per step
     measured_us: float | None
     status: str  # ok, or the error
-    device: str
-    driver: str
-    torch: str
-    cudnn: str
-    cuda: str
-    triton: str
-    commit: str
-    sources: str
-    utc: str
+
+
+@dataclass(frozen=True)
+class Row(Environment, Cut):
+    """A line of the file: the cut's fields, then the environment's."""
 
 
 def forced(plan: Plan) -> SimpleNamespace:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import emulated
 import pytest
 import torch
+from persistent_calls import H100
 
 from benchmarks import cuts
 from benchmarks.environment import environment
+from benchmarks.results import read, write
 
 pytestmark = pytest.mark.emulated
-H100 = (90, 227 << 10, (132, 66, 33, 16, 8))
 
 
 class Event:
@@ -57,7 +60,7 @@ def test_measures_the_plan_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(calls) == 8 and all(call.plan == plan for call in calls)
 
 
-def test_a_line_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_for_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     empty = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *size, device=None, **how: empty(*size, **how))
     quick = {"cell": ("lstm",), "dtype": (torch.float16,), "H": (9,), "B": (1,)}
@@ -66,5 +69,9 @@ def test_a_line_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = cuts.measured(True, environment())
     assert {row.pass_ for row in rows} == {"forward", "backward"}
     assert {(row.status, row.measured_us) for row in rows} == {("ok", 1500)}
+    path = tmp_path / "cuts.csv"
+    write(rows, path, whole=True)
+    assert read(path, cuts.Row) == rows
+    assert path.read_text().startswith("cell,dtype,pass,H,B,cluster,rows,")
     printed = cuts.summary(rows)
     assert printed.count("*") == 2 and "1500.00" in printed

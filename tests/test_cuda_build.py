@@ -105,6 +105,11 @@ def matrices_and_exchange(cubin: Path, number: int) -> None:
         unit = ("HMMA.1688.F32.TF32" if re.search("4LstmEf|3GruEf", name) else
                 "HMMA.16816.F32.BF16" if "bfloat16" in name else "HMMA.16816.F32")  # fmt: skip
         assert re.search(rf"\b{re.escape(unit)} ", code), name
+        if "recurrence_forward" in name:
+            # What a step loads is for the next one: touched at once, it would be waited for.
+            loads = loads_of_a_step(code)
+            gates, elements = 4 if "Lstm" in name else 3, int(re.search(r"ELi(\d)E", name)[1])
+            assert len(loads) >= gates * elements and not any(loads.values()), (name, loads)
         sent = re.search(r"\bSTAS(\.\d+)?", code)
         if cubin.stem.split(".")[0].endswith("clusters"):
             # 16 bytes of hidden states, sums of two rows.
@@ -112,6 +117,25 @@ def matrices_and_exchange(cubin: Path, number: int) -> None:
             assert "SYNCS.PHASECHK.TRANS64.TRYWAIT" in code, name
         else:
             assert not sent and "SYNCS" not in code, name
+
+
+def loads_of_a_step(code: str) -> dict[str, str]:
+    """Loads from global memory in the loop over steps, and what takes each before the loop closes.
+
+    The loop is the longest that begins before the first product and ends after it.
+    """
+    lines = [(int(m[1], 16), m[2]) for m in re.finditer(r"/\*([0-9a-f]{4,})\*/\s+([^;]+);", code)]
+    product = next(at for at, line in lines if "HMMA" in line)
+    jumps = ((at, re.search(r"BRA.*0x([0-9a-f]+)", line)) for at, line in lines)
+    loops = [(at, int(to[1], 16)) for at, to in jumps if to and int(to[1], 16) <= product < at]
+    end, start = max(loops, key=lambda loop: loop[0] - loop[1])
+    body = [line for at, line in lines if start <= at <= end]
+    found = {}
+    for k, line in enumerate(body):
+        if load := re.search(r"LDG\S* (R\d+)", line):
+            uses = (other for other in body[k + 1 :] if re.search(rf"\b{load[1]}\b", other))
+            found[line] = next(uses, "")
+    return found
 
 
 @needs_nvcc

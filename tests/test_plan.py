@@ -6,8 +6,8 @@ import itertools
 
 import emulated
 import pytest
+from persistent_calls import H100
 
-H100 = (90, 227 << 10, (132, 66, 33, 16, 8))
 A100 = (80, 163 << 10, (108, 0, 0, 0, 0))
 SMALL = (120, 99 << 10, (48, 24, 12, 6, 0))  # no clusters of 16
 WARPS, FRAGMENT, THREADS = 8, 2048, 256
@@ -104,4 +104,4 @@ def test_says_why_not() -> None:
 
 
 def test_the_device_says_what_runs_at_once() -> None:
-    assert emulated.backend()._cuda.facts(0) == (90, 227 << 10, (132, 66, 33, 16, 8))
+    assert emulated.backend()._cuda.facts(0) == H100
