@@ -99,9 +99,14 @@ def facts(index: int) -> tuple[int, int, tuple[int, ...]]:
 
 @lru_cache(4096)
 def _planned(
-    cell: str, element: int, backward: bool, sizes: tuple[int, int, int], *facts: object
+    cell: str,
+    element: int,
+    exact: bool,
+    backward: bool,
+    sizes: tuple[int, int, int],
+    *facts: object,
 ) -> Plan | str:
-    found = _cuda.plan(CELLS[cell].gates, element, backward, sizes, *facts)
+    found = _cuda.plan(CELLS[cell].gates, element, exact, backward, sizes, *facts)
     return Plan(*(found[name] for name in Plan._fields)) if found["fits"] else found["why"]
 
 
@@ -113,25 +118,24 @@ def plan(
     Args:
         like: of the dtype and on the device of the call.  sizes: B, H, D.
     """
-    if like.dtype == torch.float32 and not tf32_allowed():
-        return "torch's precision settings do not allow TF32 in recurrent layers"
     if packed and like.is_cuda and torch.cuda.is_current_stream_capturing():
         return "a graph is being captured, into which the table of packed rows cannot be copied"
-    return _planned(cell, like.element_size(), backward, sizes, *facts(like.device.index))
+    exact = like.dtype == torch.float32 and not tf32_allowed()
+    return _planned(cell, like.element_size(), exact, backward, sizes, *facts(like.device.index))
 
 
 def recurrence_forward(call: Forward) -> None:
     """See :class:`rnn_kernels.persistent.PersistentKernels`."""
     cell, sizes, T, plan, *arrays = call
-    cut = (cell, DTYPES[call.gx.dtype], *_stream(call.gx.device), sizes, T, plan.cluster, plan.rows)
-    _cuda.recurrence_forward(*cut, *addresses(*arrays))
+    where = (cell, DTYPES[call.gx.dtype], *_stream(call.gx.device))
+    _cuda.recurrence_forward(*where, sizes, T, plan.cut, plan.exact, *addresses(*arrays))
 
 
 def recurrence_backward(call: Backward) -> None:
     """See :class:`rnn_kernels.persistent.PersistentKernels`."""
     cell, sizes, T, plan, *arrays = call
-    cut = (cell, DTYPES[call.y.dtype], *_stream(call.y.device), sizes, T, plan.cluster, plan.rows)
-    _cuda.recurrence_backward(*cut, *addresses(*arrays))
+    where = (cell, DTYPES[call.y.dtype], *_stream(call.y.device))
+    _cuda.recurrence_backward(*where, sizes, T, plan.cut, plan.exact, *addresses(*arrays))
 
 
 forward = partial(persistent.forward, sys.modules[__name__])

@@ -22,19 +22,27 @@ from .weight_gradients import weight_gradients
 class Plan(NamedTuple):
     """How a call is cut; csrc/cuda/plan.h has the words."""
 
+    exact: bool  # float32 is not rounded to TF32
+    grid: bool  # the blocks that share the weights are no cluster, but of a grid
     cluster: int  # blocks that share the weights; 1: one block has them all
     units: int  # hidden units of a block
-    rows: int  # batch rows of a cluster
+    rows: int  # batch rows that they have
     elements: int  # of the state, per thread, at most
-    strips: int  # of 32 rows of the weights, and
-    chunks: int  # of 64 bytes along them, that a block keeps
+    strips: int  # of 32 rows of the weights, and (16 in a grid)
+    chunks: int  # of 64 bytes along them, that a block keeps (128 in a grid)
     fragments: int  # of these, per warp
     held: int  # of those, in registers
     slots: int  # partial sums
+    mail_units: int  # of a row that blocks of a grid read of each other, for each gate
     shared: int  # bytes of shared memory of a block
     groups: int  # of rows
-    waves: int  # of clusters that run at once
+    waves: int  # of groups that run at once
     step_ns: float  # predicted time of a step
+
+    @property
+    def cut(self) -> tuple[bool, int, int]:
+        """What the others follow from."""
+        return self.grid, self.cluster, self.rows
 
 
 class Forward(NamedTuple):
@@ -56,6 +64,7 @@ class Forward(NamedTuple):
     y: Tensor  # (N, D·H) S: out
     c_all: Tensor | None  # (N, D, H) float32: out
     saved: Tensor | None  # (N, D, K, H) S: out, may be gx
+    mail: Tensor | None  # (N, D, mail_units) S: out, of a grid, may be y
 
 
 class Backward(NamedTuple):
@@ -82,6 +91,8 @@ class Backward(NamedTuple):
     h_before: Tensor | None  # (N, D, H) S: out, hidden states before the step
     dh0: Tensor  # (D, B, H) S: out
     dc0: Tensor | None
+    mail: Tensor | None  # (N, D, G, mail_units) S: out, of a grid, may be dgx
+    mail_last: Tensor | None  # dgh_last, where that has the last gate's
 
 
 class PersistentKernels(Kernels, Protocol):
@@ -105,6 +116,28 @@ def _table(batch_sizes: Tensor | None, device: torch.device) -> Tensor | None:
     if device.type == "cuda":  # from memory that is not pinned, a copy would wait
         table = table.pin_memory()
     return table.to(device, non_blocking=True)
+
+
+def _blank(mail: Tensor) -> Tensor:
+    """Fills it with the bits that tell blocks of a grid that nothing has come yet."""
+    mail.view(torch.int32 if mail.element_size() == 4 else torch.int16).fill_(-1)
+    return mail
+
+
+def _mail(plan: Plan, arrays: list[Tensor], *gates: int) -> list[Tensor | None]:
+    """Where blocks of a grid leave what others need: ``arrays``, or one beside whose rows align.
+
+    Args:
+        arrays: (N, D, …, H) contiguous.
+        gates: how many the one beside has.
+    """
+    if not plan.grid:
+        return [None] * len(arrays)
+    N, D, H = arrays[0].shape[0], arrays[0].shape[1], arrays[-1].shape[-1]
+    if H == plan.mail_units:
+        return [_blank(array) for array in arrays]
+    beside = arrays[0].new_empty(N, D, *gates, plan.mail_units)
+    return [_blank(beside), *[None] * (len(arrays) - 1)]
 
 
 @torch.no_grad()
@@ -136,10 +169,11 @@ def forward(
         kind, gx, H, save, cells, own_gx, kernels.saved_dtype(gx.dtype)
     )
     h_n, c_n = torch.empty_like(h0), None if c0 is None else torch.empty_like(c0)
+    (mail,) = _mail(plan, [y.view(-1, D, H)])
     kernels.recurrence_forward(
         Forward(
             cell, (B, H, D), T, plan, _table(batch_sizes, gx.device), resets, gx, w_hh, b_hh,
-            h0, c0, h_n, c_n, y, c_all, saved,
+            h0, c0, h_n, c_n, y, c_all, saved, mail,
         )
     )  # fmt: skip
     return y, h_n, c_n, c_all, saved
@@ -179,14 +213,19 @@ def backward(
     resets, h0, c0, y, c, saved = contiguous(resets, h0, c0, y, c, saved)
     dy, dc, dh_n, dc_n = contiguous(dy, dc, dh_n, dc_n)
     dgx = y.new_empty(*leading, D, kind.gates * H)
-    dgh_last = y.new_empty(*leading, D, H) if kind.splits and (weights or bias) else None
+    last = kind.splits and (weights or bias or plan.grid)
+    dgh_last = y.new_empty(*leading, D, H) if last else None
     h_before = y.new_empty(*leading, D, H) if weights and not whole else None
     dh0, dc0 = torch.empty_like(h0), None if c0 is None else torch.empty_like(c0)
+    posted = [dgx.view(-1, D, kind.gates, H)]
+    if dgh_last is not None:
+        posted.append(dgh_last.view(-1, D, H))
+    mail, mail_last = (*_mail(plan, posted, kind.gates), None)[:2]
     kernels.recurrence_backward(
         Backward(
             cell, (B, H, D), T, plan, _table(batch_sizes, y.device), resets,
             w_hh.transpose(1, 2).contiguous(), saved, c, h0, c0, y, dy, dc, dh_n, dc_n,
-            dgx, dgh_last, h_before, dh0, dc0,
+            dgx, dgh_last, h_before, dh0, dc0, mail, mail_last,
         )
     )  # fmt: skip
     dw_hh, db_hh = weight_gradients(kind, dgx, dgh_last, y, h0, h_before, weights, bias)

@@ -10,15 +10,25 @@ from torch import Tensor
 
 from rnn_kernels.cells import CELLS
 from rnn_kernels.persistent import Plan
+from rnn_kernels.precision import tf32_allowed
 
 HALF, BRAIN, SINGLE = torch.float16, torch.bfloat16, torch.float32
 H100 = (90, 227 << 10, (132, 66, 33, 16, 8))
 
 
-def cut(cell: str, like: Tensor, sizes: tuple[int, int, int], backward: bool, *by: int) -> Plan:
-    """The plan of a call, but on clusters of so many blocks with so many rows each."""
+def cut(
+    cell: str,
+    like: Tensor,
+    sizes: tuple[int, int, int],
+    backward: bool,
+    blocks: int,
+    rows: int,
+    grid: bool = False,
+) -> Plan:
+    """The plan of a call, but on teams of so many blocks with so many rows each."""
+    exact = like.dtype == SINGLE and not tf32_allowed()
     found = emulated.backend()._cuda.cut(
-        CELLS[cell].gates, like.element_size(), backward, sizes, *H100, *by
+        CELLS[cell].gates, like.element_size(), exact, backward, sizes, *H100, (grid, blocks, rows)
     )
     return Plan(*(found[name] for name in Plan._fields))
 

@@ -8,6 +8,21 @@
 
 namespace rnn::cuda {
 
+// Those who are waited for run at the same time, so this is for what must not happen: better an
+// error ("unspecified launch failure") than a device that hangs.
+class Patience {
+public:
+    __device__ void lose() {
+        const uint64_t now = ptx::nanoseconds();
+        if (start_ == 0) start_ = now;
+        if (now - start_ > limit) __trap();
+    }
+
+private:
+    static constexpr uint64_t limit = 20'000'000'000;  // nanoseconds
+    uint64_t start_ = 0;
+};
+
 // Two buffers that peers fill in turn, each with an mbarrier that counts the bytes. Nobody can be
 // two steps ahead, for a step needs what everyone sent in the one before.
 class Arrivals {
@@ -25,11 +40,8 @@ public:
     __device__ void wait(int k) {
         ptx::Mbarrier* const m = here(k);
         const uint32_t parity = k >> 1 & 1;
-        if (!ptx::mbarrier_try_wait(m, parity)) {
-            const uint64_t start = ptx::nanoseconds();
-            while (!ptx::mbarrier_try_wait(m, parity))
-                if (ptx::nanoseconds() - start > patience) __trap();
-        }
+        Patience patience;
+        while (!ptx::mbarrier_try_wait(m, parity)) patience.lose();
         if (threadIdx.x == 0) ptx::mbarrier_arrive_expect(m, bytes_);  // for the next but one
         __syncwarp();  // matrix instructions take whole warps
     }
@@ -38,10 +50,6 @@ public:
     __device__ ptx::Mbarrier* here(int k) const { return &barriers_[k & 1]; }
 
 private:
-    // Peers run at the same time, so this is for what must not happen: better an error
-    // ("unspecified launch failure") than a device that hangs.
-    static constexpr uint64_t patience = 20'000'000'000;  // nanoseconds
-
     ptx::Mbarrier* barriers_;
     uint32_t bytes_;
 };

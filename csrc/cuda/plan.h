@@ -1,34 +1,40 @@
 // How the whole-sequence kernels cut a recurrence: pure functions of sizes and of a GPU's facts.
 //
-// A group of rows belongs to a cluster of blocks, one alone if the cluster is of one. Each block
-// owns a range of hidden units, and keeps the weights that it needs on the chip for all steps:
+// A group of rows belongs to a team of blocks: one alone, a cluster, or blocks of a grid that runs
+// as a whole and talks through global memory. Each block owns a range of hidden units, and keeps
+// the weights that it needs on the chip for all steps:
 //
-//   forward   the gates of its units, (G·units, all units of the cluster)
-//   backward  what its units' gates pass on, (all units of the cluster, G·units), transposed
+//   forward         the gates of its units, (G·units, all units)
+//   backward        what its units' gates pass on, (all units, G·units), transposed
+//   backward, grid  what all gates pass on to its units, (units, G·all units), transposed
 //
 // That matrix is cut into strips of 32 rows and chunks of 64 bytes along them. A strip's chunk is a
 // fragment: four registers of 16 bytes in each of a warp's lanes. The fragments, strip by strip,
 // are dealt out evenly to the block's warps; a strip that several warps share has several partial
 // sums, each in a slot of its own.
+//
+// In a grid a fragment is of 16 rows and 128 bytes, and a warp has whole columns of them.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
+#include "../cell.h"
+
 namespace rnn::cuda {
 
 constexpr int recurrence_warps = 8, recurrence_threads = 32 * recurrence_warps;
 constexpr int strip_rows = 32, chunk_bytes = 64, fragment_bytes = strip_rows * chunk_bytes;
+constexpr int spread_strip_rows = 16, spread_chunk_bytes = 128;
 // Elements of the state that a thread may have, and with that many the fragments that a warp keeps
 // in registers: as many as the compiler places without spilling.
 constexpr int few_elements = 1, many_elements = 4;
-template <int elements, bool backward>
-constexpr int held_fragments = backward ? 4 : 6;
-template <>
-inline constexpr int held_fragments<few_elements, false> = 9;
-template <>
-inline constexpr int held_fragments<few_elements, true> = 8;
+RNN_HD constexpr int held_fragments(int elements, bool backward, bool grid) {
+    if (elements == few_elements) return (backward ? 8 : 9) - (grid ? 1 : 0);
+    return backward ? (grid ? 2 : 4) : (grid ? 4 : 6);
+}
 constexpr int largest_cluster = 16;
+constexpr int most_elements = many_elements * recurrence_threads;  // of a block
 
 struct Problem {
     int gates;
@@ -36,6 +42,7 @@ struct Problem {
     bool backward;
     int64_t B, H;
     int D;
+    bool exact;  // float32 is not rounded to TF32
 };
 
 // Of a GPU.
@@ -45,11 +52,19 @@ struct Facts {
     int clusters[5];    // of 1, 2, 4, 8 and 16 blocks: how many run at once, 0 if none
 };
 
+// A way to cut.
+struct Cut {
+    bool grid;   // the team is no cluster
+    int blocks;  // of a team
+    int rows;    // of a group
+};
+
 // One block's share, and what lies where in its shared memory. Sizes in bytes unless they say else.
 struct Layout {
-    int cluster;   // blocks
+    bool grid;
+    int cluster;   // blocks of a team
     int units;     // of one block, a multiple of 8
-    int rows;      // of one cluster
+    int rows;      // of one team
     int tiles;     // of 8 rows
     int pairs;     // of rows
     int elements;  // of the state, per thread: few or many
@@ -57,6 +72,8 @@ struct Layout {
     int per_warp;       // fragments
     int held;           // of them, in registers
     int slots;          // partial sums of a strip, at most
+    int part;           // chunks that a warp takes in at once; grid
+    int mail_units;     // of a row of the mail, for each gate; grid
     int operand_pitch;  // of a row
     int operand_size;   // of one of two buffers, with which the memory begins
     int sums_pitch;     // of a pair of rows, in pairs of floats
@@ -66,20 +83,20 @@ struct Layout {
 };
 
 // Throws std::invalid_argument where a block has too few threads.
-Layout layout(const Problem& problem, int cluster, int rows);
+Layout layout(const Problem& problem, const Cut& cut);
 
 struct Plan {
     bool fits = false;
     std::string why;  // it does not
+    bool exact = false;
     Layout layout = {};
     int64_t groups = 0;  // of rows
-    int64_t waves = 0;   // of clusters that run at once
+    int64_t waves = 0;   // of teams that run at once
     double step_ns = 0;  // predicted, all waves
 };
 
-// With clusters of that many blocks, and rows for each. Throws std::invalid_argument where a block
-// has too few threads for them.
-Plan cut(const Problem& problem, const Facts& facts, int cluster, int rows);
+// Throws std::invalid_argument where a block has too few threads for it.
+Plan cut_by(const Problem& problem, const Facts& facts, const Cut& cut);
 
 // The fastest that is predicted.
 Plan plan(const Problem& problem, const Facts& facts);

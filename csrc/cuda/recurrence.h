@@ -25,6 +25,7 @@ struct RecurrenceForward {
     Sizes sizes;
     Layout layout;
     Sequence sequence;
+    bool exact;        // float32 is not rounded to TF32
     bool aligned;      // weights may be read 16 bytes at a time
     const void* gx;    // (N, D, G, H) S: input half of the gates
     const void* w;     // (D, G, H, H) S: recurrent weights
@@ -36,12 +37,14 @@ struct RecurrenceForward {
     void* y;           // (N, D, H) S: out
     void* c_all;       // (N, D, H) float: out, or null
     void* saved;       // (N, D, K, H) S: out, may be gx; or null
+    void* mail;        // (N, D, mail_units) S: out, a grid's; may be y
 };
 
 struct RecurrenceBackward {
     Sizes sizes;
     Layout layout;
     Sequence sequence;
+    bool exact;          // float32 is not rounded to TF32
     bool aligned;        // weights may be read 16 bytes at a time
     const void* w;       // (D, H, G, H) S: recurrent weights, transposed
     const void* saved;   // (N, D, K, H) S
@@ -58,14 +61,19 @@ struct RecurrenceBackward {
     void* h_before;      // (N, D, H) S: out, hidden states before the step; or null
     void* dh0;           // (D, B, H) S: out
     void* dc0;           // (D, B, H) S: out, or null
+    void* mail;          // (N, D, G, mail_units) S: out, a grid's; may be dgx
+    void* mail_last;     // dgh_last, which then is the last gate's; or null
 };
 
-// Instantiated for each cell in a file of its own, and for clusters of more than one block in
-// another, which is compiled for GPUs that have clusters. They throw std::runtime_error if CUDA
-// refuses the launch, and do not wait for it.
-template <Cell C, bool together>
+// The blocks of a group of rows.
+enum class Team { alone, cluster, grid };
+
+// Instantiated for each cell and kind of team in a file of its own; that for clusters is compiled
+// for GPUs that have them. They throw std::runtime_error if CUDA refuses the launch, and do not
+// wait for it. The mail of a grid has to be filled with ones, in all bits.
+template <Cell C, Team team>
 void launch_recurrence(const RecurrenceForward& p, Dtype storage, const Place& place);
-template <Cell C, bool together>
+template <Cell C, Team team>
 void launch_recurrence(const RecurrenceBackward& p, Dtype storage, const Place& place);
 
 // What the planner asks of a device. Throws std::runtime_error with CUDA's own words when it cannot

@@ -9,14 +9,18 @@ using namespace rnn::cuda;
 
 namespace {
 
-Problem problem(int gates, int element, bool backward, py::tuple sizes) {
+Problem problem(int gates, int element, bool exact, bool backward, py::tuple sizes) {
     return {gates,
             element,
             backward,
             sizes[0].cast<int64_t>(),
             sizes[1].cast<int64_t>(),
-            sizes[2].cast<int>()};
+            sizes[2].cast<int>(),
+            exact};
 }
+
+// (grid, blocks, rows)
+Cut cut_of(py::tuple by) { return {by[0].cast<bool>(), by[1].cast<int>(), by[2].cast<int>()}; }
 
 Facts facts(int capability, int shared_memory, const std::array<int, 5>& clusters) {
     Facts facts = {capability, shared_memory, {}};
@@ -29,6 +33,8 @@ py::dict describe(const Plan& plan) {
     py::dict d;
     d["fits"] = plan.fits;
     d["why"] = plan.why;
+    d["exact"] = plan.exact;
+    d["grid"] = l.grid;
     d["cluster"] = l.cluster;
     d["units"] = l.units;
     d["rows"] = l.rows;
@@ -38,6 +44,7 @@ py::dict describe(const Plan& plan) {
     d["fragments"] = l.per_warp;
     d["held"] = l.held;
     d["slots"] = l.slots;
+    d["mail_units"] = l.mail_units;
     d["shared"] = l.shared;
     d["groups"] = plan.groups;
     d["waves"] = plan.waves;
@@ -48,10 +55,12 @@ py::dict describe(const Plan& plan) {
 template <class Call>
 void launch(const std::string& cell, const Call& call, Dtype storage, const Place& place) {
     with_cell(cell, [&]<class C>() {
-        if (call.layout.cluster > 1)
-            launch_recurrence<C, true>(call, storage, place);
+        if (call.layout.grid)
+            launch_recurrence<C, Team::grid>(call, storage, place);
+        else if (call.layout.cluster > 1)
+            launch_recurrence<C, Team::cluster>(call, storage, place);
         else
-            launch_recurrence<C, false>(call, storage, place);
+            launch_recurrence<C, Team::alone>(call, storage, place);
     });
 }
 
@@ -68,16 +77,17 @@ bool aligned(Address w, const Sizes& sizes, Dtype storage) {
 }
 
 void forward(const std::string& cell, const std::string& dtype, int device, Address stream,
-             py::tuple of, int64_t T, int cluster, int rows, Address table, Address resets,
+             py::tuple of, int64_t T, py::tuple by, bool exact, Address table, Address resets,
              Address gx, Address w, Address b_hh, Address h0, Address c0, Address h_n, Address c_n,
-             Address y, Address c_all, Address saved) {
+             Address y, Address c_all, Address saved, Address mail) {
     const Dtype storage = dtype_named(dtype);
-    const Problem p = problem(gates_of(cell), bytes_of(storage), false, of);
+    const Problem p = problem(gates_of(cell), bytes_of(storage), exact, false, of);
     const Sizes sizes = {p.B, p.H, p.D};
     const RecurrenceForward call = {
         .sizes = sizes,
-        .layout = layout(p, cluster, rows),
+        .layout = layout(p, cut_of(by)),
         .sequence = {T, p.B, at<const int64_t>(table), at<const uint8_t>(resets)},
+        .exact = exact,
         .aligned = aligned(w, sizes, storage),
         .gx = at(gx),
         .w = at(w),
@@ -88,22 +98,24 @@ void forward(const std::string& cell, const std::string& dtype, int device, Addr
         .c_n = at<void>(c_n),
         .y = at<void>(y),
         .c_all = at<void>(c_all),
-        .saved = at<void>(saved)};
+        .saved = at<void>(saved),
+        .mail = at<void>(mail)};
     launch(cell, call, storage, {device, at<CUstream_st>(stream)});
 }
 
 void backward(const std::string& cell, const std::string& dtype, int device, Address stream,
-              py::tuple of, int64_t T, int cluster, int rows, Address table, Address resets,
+              py::tuple of, int64_t T, py::tuple by, bool exact, Address table, Address resets,
               Address w, Address saved, Address c_all, Address h0, Address c0, Address y,
               Address dy, Address dc_all, Address dh_n, Address dc_n, Address dgx, Address dgh_last,
-              Address h_before, Address dh0, Address dc0) {
+              Address h_before, Address dh0, Address dc0, Address mail, Address mail_last) {
     const Dtype storage = dtype_named(dtype);
-    const Problem p = problem(gates_of(cell), bytes_of(storage), true, of);
+    const Problem p = problem(gates_of(cell), bytes_of(storage), exact, true, of);
     const Sizes sizes = {p.B, p.H, p.D};
     const RecurrenceBackward call = {
         .sizes = sizes,
-        .layout = layout(p, cluster, rows),
+        .layout = layout(p, cut_of(by)),
         .sequence = {T, p.B, at<const int64_t>(table), at<const uint8_t>(resets)},
+        .exact = exact,
         .aligned = aligned(w, sizes, storage),
         .w = at(w),
         .saved = at(saved),
@@ -119,7 +131,9 @@ void backward(const std::string& cell, const std::string& dtype, int device, Add
         .dgh_last = at<void>(dgh_last),
         .h_before = at<void>(h_before),
         .dh0 = at<void>(dh0),
-        .dc0 = at<void>(dc0)};
+        .dc0 = at<void>(dc0),
+        .mail = at<void>(mail),
+        .mail_last = at<void>(mail_last)};
     launch(cell, call, storage, {device, at<CUstream_st>(stream)});
 }
 
@@ -133,15 +147,15 @@ void bind_recurrence(py::module_& m) {
         return py::make_tuple(facts.capability, facts.shared_memory,
                               py::make_tuple(c[0], c[1], c[2], c[3], c[4]));
     });
-    m.def("plan", [](int gates, int element, bool backward, py::tuple sizes, int capability,
-                     int shared_memory, std::array<int, 5> clusters) {
-        return describe(plan(problem(gates, element, backward, sizes),
+    m.def("plan", [](int gates, int element, bool exact, bool backward, py::tuple sizes,
+                     int capability, int shared_memory, std::array<int, 5> clusters) {
+        return describe(plan(problem(gates, element, exact, backward, sizes),
                              facts(capability, shared_memory, clusters)));
     });
-    m.def("cut", [](int gates, int element, bool backward, py::tuple sizes, int capability,
-                    int shared_memory, std::array<int, 5> clusters, int cluster, int rows) {
-        return describe(cut(problem(gates, element, backward, sizes),
-                            facts(capability, shared_memory, clusters), cluster, rows));
+    m.def("cut", [](int gates, int element, bool exact, bool backward, py::tuple sizes,
+                    int capability, int shared_memory, std::array<int, 5> clusters, py::tuple by) {
+        return describe(cut_by(problem(gates, element, exact, backward, sizes),
+                               facts(capability, shared_memory, clusters), cut_of(by)));
     });
     m.def("recurrence_forward", &forward);
     m.def("recurrence_backward", &backward);

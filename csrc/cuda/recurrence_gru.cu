@@ -3,7 +3,7 @@
 
 namespace rnn::cuda {
 
-template void launch_recurrence<Gru, false>(const RecurrenceForward&, Dtype, const Place&);
-template void launch_recurrence<Gru, false>(const RecurrenceBackward&, Dtype, const Place&);
+template void launch_recurrence<Gru, Team::alone>(const RecurrenceForward&, Dtype, const Place&);
+template void launch_recurrence<Gru, Team::alone>(const RecurrenceBackward&, Dtype, const Place&);
 
 }  // namespace rnn::cuda

@@ -3,7 +3,7 @@
 
 namespace rnn::cuda {
 
-template void launch_recurrence<Gru, true>(const RecurrenceForward&, Dtype, const Place&);
-template void launch_recurrence<Gru, true>(const RecurrenceBackward&, Dtype, const Place&);
+template void launch_recurrence<Gru, Team::cluster>(const RecurrenceForward&, Dtype, const Place&);
+template void launch_recurrence<Gru, Team::cluster>(const RecurrenceBackward&, Dtype, const Place&);
 
 }  // namespace rnn::cuda

@@ -3,7 +3,7 @@
 
 namespace rnn::cuda {
 
-template void launch_recurrence<Lstm, false>(const RecurrenceForward&, Dtype, const Place&);
-template void launch_recurrence<Lstm, false>(const RecurrenceBackward&, Dtype, const Place&);
+template void launch_recurrence<Lstm, Team::alone>(const RecurrenceForward&, Dtype, const Place&);
+template void launch_recurrence<Lstm, Team::alone>(const RecurrenceBackward&, Dtype, const Place&);
 
 }  // namespace rnn::cuda

@@ -3,13 +3,14 @@
 
 namespace rnn::cuda {
 
-template void launch_recurrence<Lstm, true>(const RecurrenceForward&, Dtype, const Place&);
-template void launch_recurrence<Lstm, true>(const RecurrenceBackward&, Dtype, const Place&);
+template void launch_recurrence<Lstm, Team::cluster>(const RecurrenceForward&, Dtype, const Place&);
+template void launch_recurrence<Lstm, Team::cluster>(const RecurrenceBackward&, Dtype,
+                                                     const Place&);
 
 // How many clusters of that many blocks the current device runs at once; 0 if it has none.
 static int resident(int blocks, int shared) {
     // Registers and shared memory leave a multiprocessor to one block of any of these kernels.
-    const auto kernel = recurrence_forward<Lstm, __nv_bfloat16, true, few_elements>;
+    const auto kernel = recurrence_forward<Lstm, Rounded<__nv_bfloat16>, true, few_elements>;
     cudaLaunchAttribute attribute;
     attribute.id = cudaLaunchAttributeClusterDimension;
     attribute.val.clusterDim = {unsigned(blocks), 1, 1};

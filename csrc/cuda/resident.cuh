@@ -1,11 +1,10 @@
 // A matrix that stays on the chip, and its product with rows that change at every step.
 #pragma once
 
-#include <ptx/matrix.h>
 #include <ptx/shared.h>
 
 #include "plan.h"
-#include "storage.h"
+#include "precision.cuh"
 
 namespace rnn::cuda {
 
@@ -26,52 +25,35 @@ __device__ inline float2 of_two_rows(const Sums& sums, int i) {
     return {one[half] + other[half], one[half + 1] + other[half + 1]};
 }
 
-template <class S>
-__device__ inline void multiply(Sums& sums, const Fragment& a, const uint4& b) {
+// Both halves of a fragment, each with 16 bytes of the other factor.
+template <class P>
+__device__ inline void multiply(Sums& sums, const Fragment& a, const uint4 (&b)[2]) {
 #pragma unroll
-    for (int tile = 0; tile < 2; tile++) {
-        const uint4 &low = a.row[2 * tile], &high = a.row[2 * tile + 1];
-        ptx::mma<S>(sums[tile][0], {low.x, high.x, low.y, high.y}, {b.x, b.y});
-        ptx::mma<S>(sums[tile][1], {low.z, high.z, low.w, high.w}, {b.z, b.w});
+    for (int i = 0; i < 2; i++) {
+        const uint4 &low = a.row[2 * i], &high = a.row[2 * i + 1];
+        accumulate<P>(sums[i][0], {low.x, high.x, low.y, high.y}, {b[i].x, b[i].y});
+        accumulate<P>(sums[i][1], {low.z, high.z, low.w, high.w}, {b[i].z, b[i].w});
     }
 }
 
 // 16 bytes of a matrix as factors of a product; those beyond `valid` elements are zero.
-template <class S>
+template <class P, class S = storage_t<P>>
 __device__ inline uint4 read_factors(const S* from, int64_t valid, bool aligned) {
     constexpr int width = full_width<S>;
+    if (valid >= width && aligned) return as_factors<P>(ptx::load16(from));
     S part[width];
-    uint4 bits = {};
-    if (valid >= width && aligned) {
-        bits = ptx::load16(from);
-    } else {
 #pragma unroll
-        for (int i = 0; i < width; i++) {
-            narrow(0.0f, part[i]);
-            if (i < valid) part[i] = from[i];
-        }
-        memcpy(&bits, part, sizeof(bits));
+    for (int i = 0; i < width; i++) {
+        narrow(0.0f, part[i]);
+        if (i < valid) part[i] = from[i];
     }
-    if constexpr (sizeof(S) == 4) {
-        const auto round = [](uint32_t word) { return ptx::to_tf32(__uint_as_float(word)); };
-        bits = {round(bits.x), round(bits.y), round(bits.z), round(bits.w)};
-    }
-    return bits;
-}
-
-// As a factor of a product is stored in shared memory.
-template <class S>
-__device__ inline S as_factor(float x) {
-    S factor;
-    if constexpr (sizeof(S) == 4)
-        factor = __uint_as_float(ptx::to_tf32(x));
-    else
-        narrow(x, factor);
-    return factor;
+    uint4 bits;
+    memcpy(&bits, part, sizeof(bits));
+    return as_factors<P>(bits);
 }
 
 // One warp's fragments: the first in registers, the rest in shared memory.
-template <class S, int held>
+template <class P, int held>
 class Resident {
 public:
     // `read(row, column)` gives 16 bytes of the matrix. `rest` is this block's; so is `passing`, a
@@ -79,7 +61,7 @@ public:
     template <class Read>
     __device__ Resident(const Layout& l, uint4* rest, uint4* passing, const Read& read)
         : chunks_(l.chunks), lane_(threadIdx.x % 32) {
-        constexpr int width = full_width<S>;
+        constexpr int width = full_width<storage_t<P>>;
         const int warp = threadIdx.x / 32, first = warp * l.per_warp;
         const int left = l.strips * l.chunks - first;
         count_ = left < l.per_warp ? left : l.per_warp;
@@ -90,7 +72,7 @@ public:
         const auto fragment = [&](int k, int i) {
             const int at = chunk_ + k, strip = strip_ + at / l.chunks, chunk = at % l.chunks;
             return read(strip * strip_rows + i * 8 + lane_ / 4,
-                        chunk * (chunk_bytes / int(sizeof(S))) + lane_ % 4 * width);
+                        chunk * (chunk_bytes / int(sizeof(storage_t<P>))) + lane_ % 4 * width);
         };
         // By way of shared memory, or 32 copies of `read` would be most of the kernel.
         uint4* const lanes = passing + warp * 4 * 32 + lane_;
@@ -125,7 +107,7 @@ public:
             const bool whole = chunk == chunks_;
             if (whole) chunk = 0;
             next = read(chunk);  // before the product, which takes as long
-            multiply<S>(sums, a, b);
+            multiply<P>(sums, a, {b, b});
             if (!whole && !last) return;
             keep(strip, slot, sums);
             strip++;

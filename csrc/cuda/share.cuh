@@ -9,7 +9,7 @@ namespace rnn::cuda {
 struct Share {
     Sequence sequence;
     int D, H, d;  // d: its direction
-    int rank;     // which block of the cluster
+    int rank;     // which block of the team
     int row;      // the group's first, of the state
     int rows;     // of the group
     int unit;     // this block's first
@@ -20,7 +20,7 @@ struct Share {
           D(sizes.D),
           H(int(sizes.H)),
           d(int(blockIdx.y)),
-          rank(int(blockIdx.x) & (l.cluster - 1)),
+          rank(int(blockIdx.x % unsigned(l.cluster))),
           row(int(blockIdx.x / unsigned(l.cluster)) * l.rows),
           unit(rank * l.units),
           steps(0) {
@@ -137,11 +137,11 @@ struct Start {
 // An element of a block's states. Half a warp has 8 units of two rows, one row and the other in
 // turn: units lie side by side in memory, rows in sums.
 struct Element {
-    int row, unit;  // of the group, of the block
+    short row, unit;  // of the group, of the block; two to a register
 
     Element() = default;
     __device__ Element(int index, int units)
-        : row(index / 2 / units * 2 + index % 2), unit(index / 2 % units) {}
+        : row(short(index / 2 / units * 2 + index % 2)), unit(short(index / 2 % units)) {}
 };
 
 // The elements of one thread; none where row is negative.
@@ -157,6 +157,25 @@ struct Elements {
         }
     }
     __device__ const Element& operator[](int e) const { return of[e]; }
+};
+
+// A warp's 32 elements as pieces of 16 bytes, each some units of one row side by side.
+template <class S>
+struct Pieces {
+    static constexpr int width = 16 / int(sizeof(S)), number = 32 / width;
+
+    // Where this lane's element goes in the warp's stage.
+    static __device__ int place() {
+        const int lane = int(threadIdx.x % 32);
+        return lane / 16 * 16 + lane % 2 * 8 + lane % 16 / 2;
+    }
+    // The first element of piece `lane % number` of the stage.
+    static __device__ Element first(int e, int units) {
+        const int lane = int(threadIdx.x % 32), at = lane % number * width;
+        return Element(int(threadIdx.x) - lane + e * recurrence_threads + at / 16 * 16 +
+                           at / 8 % 2 + at % 8 * 2,
+                       units);
+    }
 };
 
 // Bytes of sums that every two rows bring this block in the backward: from each block one sum for

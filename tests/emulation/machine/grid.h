@@ -48,13 +48,14 @@ struct Thread {
     Knowledge noticed;   // by relaxed loads, for the next fence
     Seen inits;          // mbarriers that it initialised
 
-    // Its last load of an address that others may write, if it has done nothing since: one more
-    // like it is a wait.
+    // Its loads of addresses that others may write, if it has done nothing since: one more like one
+    // of them is a wait.
     struct Load {
         const void *address, *site;
         uint64_t value;
         bool operator==(const Load&) const = default;
-    } load = {};
+    };
+    std::vector<Load> loads;
 
     bool idle = false;      // since time passed for it
     uint32_t polls = 0;     // loads since it did anything else

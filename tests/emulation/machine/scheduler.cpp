@@ -169,7 +169,7 @@ void wake(const void* key) {
 
 void busy() {
     Thread& t = *current;
-    t.load = {};
+    t.loads.clear();
     t.polls = 0;
     if (std::exchange(t.idle, false)) stalls = 0;
     idle_switches = 0;

@@ -1,5 +1,6 @@
 #include "sharing.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 
@@ -20,6 +21,9 @@ const void* granule(const void* address) {
     return reinterpret_cast<const void*>(uintptr_t(home(address)) / 16 * 16);
 }
 
+// Who waits for one of several addresses waits for any.
+const void* const anywhere = &published;
+
 std::string describe(const void*) { return "another value at that address"; }
 
 void learn_from(const void* address, Order order) {
@@ -37,15 +41,21 @@ void publish(void* address, Order order, bool keep) {
     there = keep ? join(there, mine) : mine;
 }
 
-// The same value found at the same place once more, with nothing done since: it waits for another.
+// The same value found at the same place once more, with nothing done since: it waits for another,
+// there or at any of the places where it has looked.
 void wait_if_again(const void* address, size_t bytes) {
-    Thread::Load load = {address, current->site, 0};
-    std::memcpy(&load.value, address, bytes < 8 ? bytes : 8);
-    if (load == current->load) {
-        block_on(granule(address), describe, false);
+    auto& loads = current->loads;
+    const auto here = [&] {
+        Thread::Load load = {address, current->site, 0};
         std::memcpy(&load.value, address, bytes < 8 ? bytes : 8);
+        return load;
+    };
+    if (std::ranges::find(loads, here()) != loads.end()) {
+        const bool alone = loads.size() == 1;
+        block_on(alone ? granule(address) : anywhere, describe, false);
+        loads.clear();
     }
-    current->load = load;
+    loads.push_back(here());
     current->polls++;
 }
 
@@ -119,6 +129,7 @@ void proxy_fence() {
 
 void written(const void* address, size_t bytes) {
     for (size_t i = 0; i < bytes; i += 16) wake(granule(static_cast<const char*>(address) + i));
+    wake(anywhere);
 }
 
 void forget_published(uintptr_t begin, uintptr_t end) {

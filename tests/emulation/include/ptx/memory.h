@@ -43,4 +43,20 @@ inline void store_relaxed(uint64_t* p, uint64_t value) {
     emulated::store(p, sizeof(value), &value, emulated::Order::relaxed);
 }
 
+inline uint4 load_relaxed(const uint4* p) {
+    emulated::check_alignment(p, 16);
+    uint32_t words[4];
+    for (int i = 0; i < 4; i++)
+        emulated::load(reinterpret_cast<const uint32_t*>(p) + i, sizeof(uint32_t), &words[i],
+                       emulated::Order::relaxed);
+    return {words[0], words[1], words[2], words[3]};
+}
+inline void store_relaxed(uint4* p, uint4 v) {
+    emulated::check_alignment(p, 16);
+    const uint32_t words[] = {v.x, v.y, v.z, v.w};
+    for (int i = 0; i < 4; i++)
+        emulated::store(reinterpret_cast<uint32_t*>(p) + i, sizeof(uint32_t), &words[i],
+                        emulated::Order::relaxed);
+}
+
 }  // namespace rnn::cuda::ptx
