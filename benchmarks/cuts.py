@@ -1,8 +1,8 @@
 """What the planner predicts, and what is measured, for every way to cut a recurrence on a GPU:
 `python -m benchmarks.cuts --device cuda`.
 
-One recurrence by itself, no input product: microseconds per step on each size of cluster that can
-hold the weights. A whole run replaces the device's file under benchmarks/results/cuts; constants
+One recurrence by itself, no input product: microseconds per step on each size of cluster, and of
+team of a grid, that can hold the weights. A whole run replaces the device's file under benchmarks/results/cuts; constants
 in csrc/cuda/plan.cpp come from there.
 """
 
@@ -26,15 +26,23 @@ from rnn_kernels import cuda, persistent
 from rnn_kernels.cells import CELLS
 from rnn_kernels.explanation import measured_us
 from rnn_kernels.persistent import Plan
+from rnn_kernels.precision import tf32_allowed
 
 T = 512
 GRID = {
     "cell": ("lstm", "gru"),
-    "dtype": (torch.float16, torch.float32),
-    "H": (64, 128, 192, 256, 384, 512, 768),
+    "dtype": ("float16", "float32", "float32 exact"),
+    "H": (64, 128, 192, 256, 384, 512, 768, 1024, 2048),
     "B": (1, 16, 64, 256),
 }
-QUICK = {"cell": ("lstm",), "dtype": (torch.float16,), "H": (64, 512), "B": (16,)}
+QUICK = {"cell": ("lstm",), "dtype": ("float16",), "H": (64, 512, 1024), "B": (16,)}
+
+# Storage type, and whether torch allows TF32.
+DTYPES = {
+    "float16": (torch.float16, True),
+    "float32": (torch.float32, True),
+    "float32 exact": (torch.float32, False),
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class Cut:
     pass_: str
     H: int
     B: int
+    grid: bool
     cluster: int
     rows: int
     waves: int
@@ -75,22 +84,32 @@ def forced(plan: Plan) -> SimpleNamespace:
 
 
 def cuts(cell: str, weight: Tensor, B: int, backward: bool) -> list[tuple[Plan, bool]]:
-    """Every size of cluster with as few rows as all clusters that run at once need; the chosen."""
-    sizes, facts = (B, weight.shape[2], 1), cuda.facts(weight.device.index)
-    problem = (CELLS[cell].gates, weight.element_size(), backward, sizes, *facts)
+    """Every size of team with as few rows as all that run at once need; the planner's first."""
+    H, facts = weight.shape[2], cuda.facts(weight.device.index)
+    sizes, resident = (B, H, 1), facts[2]
+    exact = weight.dtype == torch.float32 and not tf32_allowed()
+    problem = (CELLS[cell].gates, weight.element_size(), exact, backward, sizes, *facts)
     chosen = cuda.plan(cell, weight, sizes, backward, False)
     found = [] if isinstance(chosen, str) else [(chosen, True)]
-    for i, at_once in enumerate(facts[2]):
-        if not at_once:
+    clusters = [
+        (False, 1 << i, rows)
+        for i, at_once in enumerate(resident)
+        if at_once
+        for rows in sorted({-(-B // at_once), -(-B // (2 * at_once)), min(B, 8)})
+    ]
+    grids = [
+        (True, blocks, -(-B // min(B, resident[0] // blocks)))
+        for blocks in (-(-H // units) for units in (8, 16, 24, 32, 48, 64))
+        if 1 < blocks <= resident[0]
+    ]
+    for by in clusters + grids:
+        try:
+            cut = cuda._cuda.cut(*problem, by)
+        except ValueError:  # too many rows and units for the threads of a block
             continue
-        for rows in sorted({-(-B // at_once), -(-B // (2 * at_once)), min(B, 8)}):
-            try:
-                cut = cuda._cuda.cut(*problem, 1 << i, rows)
-            except ValueError:  # too many rows and units for the threads of a block
-                continue
-            plan = Plan(*(cut[name] for name in Plan._fields))
-            if cut["fits"] and all(plan != other for other, _ in found):
-                found.append((plan, False))
+        plan = Plan(*(cut[name] for name in Plan._fields))
+        if cut["fits"] and all(plan != other for other, _ in found):
+            found.append((plan, False))
     return found
 
 
@@ -99,8 +118,11 @@ def measured(quick: bool, where: Environment) -> list[Row]:
     grid = QUICK if quick else GRID
     for values in tqdm(list(product(*grid.values(), (False, True))), desc="cuts"):
         cell, dtype, H, B, backward = values
-        weight = torch.empty(1, CELLS[cell].gates * H, H, device="cuda", dtype=dtype)
-        for plan, chosen in cuts(cell, weight, B, backward):
+        storage, tf32 = DTYPES[dtype]
+        weight = torch.empty(1, CELLS[cell].gates * H, H, device="cuda", dtype=storage)
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32):
+            found = cuts(cell, weight, B, backward)
+        for plan, chosen in found:
             us, status = None, "ok"
             try:
                 us = measured_us(forced(plan), cell, weight, T, (B, H, 1), None, backward)
@@ -109,10 +131,11 @@ def measured(quick: bool, where: Environment) -> list[Row]:
             rows.append(
                 Row(
                     cell=cell,
-                    dtype=str(dtype).removeprefix("torch."),
+                    dtype=dtype,
                     pass_="backward" if backward else "forward",
                     H=H,
                     B=B,
+                    grid=plan.grid,
                     cluster=plan.cluster,
                     rows=plan.rows,
                     waves=plan.waves,
@@ -131,7 +154,7 @@ def summary(rows: Sequence[Row]) -> str:
     """Predicted and measured microseconds per step; a star where the planner chose."""
     lines = [["cell", "dtype", "pass", "H", "B", "blocks", "rows", "predicted", "measured"]]
     for r in rows:
-        blocks = f"{r.cluster}{'*' if r.chosen else ''}"
+        blocks = f"{'grid ' if r.grid else ''}{r.cluster}{'*' if r.chosen else ''}"
         got = r.status if r.measured_us is None else f"{r.measured_us:.2f}"
         lines.append(
             [r.cell, r.dtype, r.pass_, str(r.H), str(r.B), blocks, str(r.rows),

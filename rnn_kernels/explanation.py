@@ -38,9 +38,8 @@ class Pass:
         if self.plan is None:
             return f"{self.why}{measured and measured[2:] + ' µs'}"
         p = self.plan
-        blocks = (
-            "one block has all weights" if p.cluster == 1 else f"clusters of {p.cluster} blocks"
-        )
+        team = "the whole grid in teams" if p.grid else "clusters"
+        blocks = "one block has all weights" if p.cluster == 1 else f"{team} of {p.cluster} blocks"
         waves = "" if p.waves == 1 else f", {p.waves} after each other"
         return (
             f"one launch: {blocks}, {p.units} units each, {p.groups} groups of {p.rows} rows"

@@ -44,7 +44,9 @@ def test_every_cluster_that_holds_the_weights(backward: bool) -> None:
     found = cuts.cuts("lstm", torch.empty(1, 4 * 512, 512).half(), 16, backward)
     assert [chosen for _, chosen in found].count(True) == 1 and found[0][1]
     plans = [plan for plan, _ in found]
-    assert len(set(plans)) == len(plans) and {p.cluster for p in plans} == {8, 16}
+    assert len(set(plans)) == len(plans) and not any(p.exact for p in plans)
+    assert {p.cluster for p in plans if not p.grid} == {8, 16}
+    assert {p.cluster for p in plans if p.grid} >= {16, 32, 64}
     assert all(plan.step_ns > 0 and plan.groups * plan.rows >= 16 for plan in plans)
 
 
@@ -54,7 +56,7 @@ def test_measures_the_plan_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
         run = getattr(cuts.cuda, name)
         monkeypatch.setattr(cuts.cuda, name, lambda call, run=run: calls.append(call) or run(call))
     weight = torch.empty(1, 3 * 20, 20).half()
-    plan = next(p for p, _ in cuts.cuts("gru", weight, 3, True) if p.cluster == 2)
+    plan = next(p for p, _ in cuts.cuts("gru", weight, 3, True) if p.cluster == 2 and not p.grid)
     us = cuts.measured_us(cuts.forced(plan), "gru", weight, 4, (3, 20, 1), None, True)
     assert us == 3000 / 4
     assert len(calls) == 8 and all(call.plan == plan for call in calls)
@@ -63,7 +65,7 @@ def test_measures_the_plan_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_line_for_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     empty = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *size, device=None, **how: empty(*size, **how))
-    quick = {"cell": ("lstm",), "dtype": (torch.float16,), "H": (9,), "B": (1,)}
+    quick = {"cell": ("lstm",), "dtype": ("float16", "float32 exact"), "H": (9,), "B": (1,)}
     monkeypatch.setattr(cuts, "QUICK", quick)
     monkeypatch.setattr(cuts, "T", 2)
     rows = cuts.measured(True, environment())
@@ -72,6 +74,7 @@ def test_a_line_for_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     path = tmp_path / "cuts.csv"
     write(rows, path, whole=True)
     assert read(path, cuts.Row) == rows
-    assert path.read_text().startswith("cell,dtype,pass,H,B,cluster,rows,")
+    assert path.read_text().startswith("cell,dtype,pass,H,B,grid,cluster,rows,")
+    assert {row.dtype for row in rows} == {"float16", "float32 exact"}
     printed = cuts.summary(rows)
-    assert printed.count("*") == 2 and "1500.00" in printed
+    assert printed.count("*") == 4 and "1500.00" in printed and "grid 2" in printed

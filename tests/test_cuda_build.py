@@ -99,17 +99,21 @@ def test_compiles_cleanly_and_keeps_to_registers(
 def matrices_and_exchange(cubin: Path, number: int) -> None:
     """Each kernel multiplies with the matrix unit of its dtype; in clusters it sends, and waits."""
     functions = machine_code(cubin).split("Function : ")[1:]
-    assert len(functions) == number == 12  # 3 dtypes, forward and backward, few and many elements
+    # 4 kinds of factors, forward and backward, few and many elements.
+    assert len(functions) == number == 16
     for code in functions:
         name = code.split()[0]
-        unit = ("HMMA.1688.F32.TF32" if re.search("4LstmEf|3GruEf", name) else
+        unit = ("HMMA.1688.F32.TF32" if re.search("RoundedIfE|5Exact", name) else
                 "HMMA.16816.F32.BF16" if "bfloat16" in name else "HMMA.16816.F32")  # fmt: skip
         assert re.search(rf"\b{re.escape(unit)} ", code), name
         if "recurrence_forward" in name:
             # What a step loads is for the next one: touched at once, it would be waited for.
             loads = loads_of_a_step(code)
             gates, elements = 4 if "Lstm" in name else 3, int(re.search(r"ELi(\d)E", name)[1])
-            assert len(loads) >= gates * elements and not any(loads.values()), (name, loads)
+            untouched = [load for load, use in loads.items() if not use]
+            assert len(untouched) >= gates * elements, (name, loads)
+            # Blocks of a grid also read what others have for them.
+            assert "_grid" in name or len(untouched) == len(loads), (name, loads)
         sent = re.search(r"\bSTAS(\.\d+)?", code)
         if cubin.stem.split(".")[0].endswith("clusters"):
             # 16 bytes of hidden states, sums of two rows.
@@ -117,6 +121,8 @@ def matrices_and_exchange(cubin: Path, number: int) -> None:
             assert "SYNCS.PHASECHK.TRANS64.TRYWAIT" in code, name
         else:
             assert not sent and "SYNCS" not in code, name
+        mail = {f"{way}.E.128.STRONG.GPU" for way in ("LDG", "STG")}
+        assert {m for m in mail if m in code} == (mail if "_grid" in name else set()), name
 
 
 def loads_of_a_step(code: str) -> dict[str, str]:
@@ -147,7 +153,8 @@ def test_the_extension_imports_without_a_driver() -> None:
 
 # What csrc/cuda/ptx is made of, by the file of tests/kernels that uses it.
 INSTRUCTIONS = {
-    "atomics": "LD.E.STRONG.GPU ST.E.STRONG.GPU LD.E.64.STRONG.GPU ST.E.64.STRONG.GPU",
+    "atomics": "LD.E.STRONG.GPU ST.E.STRONG.GPU LD.E.64.STRONG.GPU ST.E.64.STRONG.GPU "
+    "LDG.E.128.STRONG.GPU STG.E.128.STRONG.GPU",
     "blocks": "BAR.SYNC BAR.ARV SR_GLOBALTIMERLO",
     "clusters": "STAS STAS.64 STAS.128 UBLKCP.S.S UCGABAR_ARV UCGABAR_WAIT",
     "copies": "LDGSTS.E LDGSTS.E.64 LDGSTS.E.BYPASS.128 UBLKCP.S.G UBLKCP.G.S FENCE.VIEW.ASYNC",

@@ -244,6 +244,13 @@ def test_flags_between_blocks(how: str, world: World) -> None:
         assert values.tolist() == [1, 3, 6, 10, 15, 21, 28]
 
 
+def test_words_that_are_their_own_flags(world: World) -> None:
+    for seed in SEEDS:
+        words = torch.zeros(5, 40, 2, 4, dtype=torch.int32)
+        world.run("relay words", words, grid=5, block=40, cooperative=True, seed=seed)
+        assert (words == torch.arange(1, 6, dtype=torch.int32).view(5, 1, 1, 1)).all()
+
+
 def test_counting_arrivals(world: World) -> None:
     for seed in SEEDS:
         values, to = torch.zeros(120, dtype=torch.int32), torch.zeros(40, dtype=torch.int32)

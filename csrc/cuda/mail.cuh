@@ -23,17 +23,34 @@ __device__ inline void post(void* to, uint4 bits) {
                        {other(bits.x), other(bits.y), other(bits.z), other(bits.w)});
 }
 
-// Waits for `number` pieces of 16 bytes and leaves them as factors, `to` a lane's own, 32 apart.
-// `from(i)` says where the i-th is; it is zero where that is null, or where `cut`.
-template <class P, class From>
-__device__ inline void collect(uint4* to, int number, bool cut, const From& from) {
+// What a lane is to collect: pieces of 16 bytes, each half a chunk behind the one before.
+struct Letters {
+    const char* from;
+    int number;  // of them; more is zero
+    const char* later = nullptr;
+    int at_from = 1 << 30;  // pieces from `from`; the others are from `later`
+
+    __device__ const uint4* at(int i) const {
+        return reinterpret_cast<const uint4*>((i < at_from ? from : later) + i * half_chunk);
+    }
+    // How many of them begin in so many bytes.
+    static __device__ int within(int bytes) { return (bytes + half_chunk - 1) / half_chunk; }
+
+private:
+    static constexpr int half_chunk = spread_chunk_bytes / 2;
+};
+
+// Waits for n of them and leaves them as factors, or zeros where `cut`: `to` is a lane's, 32 apart.
+template <class P>
+__device__ inline void collect(uint4* to, int n, bool cut, const Letters& letters) {
     constexpr int at_once = 4;
-    for (int first = 0; first < number; first += at_once) {
+    for (int first = 0; first < n; first += at_once) {
         uint4 bits[at_once];
 #pragma unroll
         for (int i = 0; i < at_once; i++) {
-            const uint4* const at = first + i < number ? from(first + i) : nullptr;
-            bits[i] = at ? ptx::load_relaxed(at) : uint4{};
+            bits[i] = uint4{};
+            if (first + i < n && first + i < letters.number)
+                bits[i] = ptx::load_relaxed(letters.at(first + i));
         }
         Patience patience;
         for (;;) {
@@ -44,11 +61,11 @@ __device__ inline void collect(uint4* to, int number, bool cut, const From& from
             patience.lose();
 #pragma unroll
             for (int i = 0; i < at_once; i++)
-                if (missing[i]) bits[i] = ptx::load_relaxed(from(first + i));
+                if (missing[i]) bits[i] = ptx::load_relaxed(letters.at(first + i));
         }
 #pragma unroll
         for (int i = 0; i < at_once; i++)
-            if (first + i < number) to[(first + i) * 32] = cut ? uint4{} : as_factors<P>(bits[i]);
+            if (first + i < n) to[(first + i) * 32] = cut ? uint4{} : as_factors<P>(bits[i]);
     }
 }
 

@@ -23,6 +23,7 @@ constexpr double mail_cycles = 900;          // a store to L2, a load from it, a
 constexpr double mail_bytes_per_cycle = 24;  // from L2 into one block, all blocks reading
 
 constexpr double worth_a_larger_cluster = 0.9;
+constexpr double worth_a_grid = 0.8;  // which can start only when all of it can
 
 // What the per-step path takes beside: two launches, and a product that reads the weights again.
 constexpr double step_path_ns = 9000;
@@ -109,7 +110,8 @@ void try_grids(const Problem& p, const Facts& facts, Plan& best) {
         const int64_t rows = divide_up(p.B, std::min(teams, p.B));
         if ((rows + 1) / 2 * 2 * units > most_elements) continue;
         const Plan found = cut_by(p, facts, {true, int(blocks), int(rows)});
-        if (found.fits && (!best.fits || found.step_ns < best.step_ns)) best = found;
+        const double bound = best.step_ns * (best.fits && !best.layout.grid ? worth_a_grid : 1);
+        if (found.fits && (!best.fits || found.step_ns < bound)) best = found;
     }
 }
 

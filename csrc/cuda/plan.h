@@ -29,9 +29,9 @@ constexpr int spread_strip_rows = 16, spread_chunk_bytes = 128;
 // Elements of the state that a thread may have, and with that many the fragments that a warp keeps
 // in registers: as many as the compiler places without spilling.
 constexpr int few_elements = 1, many_elements = 4;
-RNN_HD constexpr int held_fragments(int elements, bool backward, bool grid) {
+RNN_HD constexpr int held_fragments(int elements, bool backward, bool grid, bool exact) {
     if (elements == few_elements) return (backward ? 8 : 9) - (grid ? 1 : 0);
-    return backward ? (grid ? 2 : 4) : (grid ? 4 : 6);
+    return (backward ? 4 : 6) - (grid ? (exact ? 2 : 1) : 0);
 }
 constexpr int largest_cluster = 16;
 constexpr int most_elements = many_elements * recurrence_threads;  // of a block

@@ -18,7 +18,7 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
     const int units = l.units, H = share.H, lane = int(threadIdx.x % 32);
     char* const shared = ptx::dynamic_shared<char>();
     S* const stage = reinterpret_cast<S*>(shared + l.stage) + (int(threadIdx.x) - lane) * G;
-    const Spread<P, held_fragments(E, true, true)> weights(
+    const Spread<P, held_fragments(E, true, true, P::exact)> weights(
         l, reinterpret_cast<uint4*>(shared + l.weights), reinterpret_cast<uint4*>(shared),
         reinterpret_cast<uint4*>(shared), [&](int m, int column) {
             const int unit = share.unit + m, g = column / l.mail_units;
@@ -50,17 +50,19 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
                 reinterpret_cast<float*>(shared + l.sums + turn++ % 2 * l.sums_size), l.sums_pitch,
                 4};
             const int row = first + lane / 4;
-            const S* const come_from = mail(before + row, 0);
-            const S* const last_from = p.mail_last ? mail(before + row, G - 1) : nullptr;
             const auto receive = [&](int chunk, int n, uint4* to) {
-                collect<P>(to, 2 * n, false, [&](int j) {
-                    const int at = ((chunk * 2 + j) * 4 + lane % 4) * width;
-                    const int of_last = at - (G - 1) * l.mail_units;
-                    const S* from = come_from + at;
-                    if (last_from && of_last >= 0) from = last_from + of_last;
-                    if (row >= given || of_last >= l.mail_units) from = nullptr;
-                    return reinterpret_cast<const uint4*>(from);
-                });
+                const int unit = (chunk * 8 + lane % 4) * width, of_last = (G - 1) * l.mail_units;
+                const auto within = [&](int units) {
+                    return Letters::within((units - unit) * int(sizeof(S)));
+                };
+                Letters letters = {reinterpret_cast<const char*>(mail(before + row, 0) + unit),
+                                   row < given ? within(G * l.mail_units) : 0};
+                if (p.mail_last) {
+                    letters.later =
+                        reinterpret_cast<const char*>(mail(before + row, G - 1) + unit - of_last);
+                    letters.at_from = within(of_last);
+                }
+                collect<P>(to, 2 * n, false, letters);
             };
             if (first < given)
                 weights.multiply_by(receive, [&](int strip, bool more, const Sums& found) {

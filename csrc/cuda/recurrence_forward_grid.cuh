@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
     char* const shared = ptx::dynamic_shared<char>();
     float* const bias = reinterpret_cast<float*>(shared + l.bias);
     S* const stage = reinterpret_cast<S*>(shared + l.stage) + int(threadIdx.x) - lane;
-    const Spread<P, held_fragments(E, false, true)> weights(
+    const Spread<P, held_fragments(E, false, true, P::exact)> weights(
         l, reinterpret_cast<uint4*>(shared + l.weights), reinterpret_cast<uint4*>(shared),
         reinterpret_cast<uint4*>(shared),
         [&](int m, int column) { return read_gates<C, P>(p, share, m, column); });
@@ -45,18 +45,17 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
             const bool cut =
                 share.sequence.resets && row < own.walk.cuts(share) && own.walk.cut_in(share)[row];
             const auto receive = [&](int chunk, int n, uint4* to) {
-                const auto unit = [&](int i) { return ((chunk * 2 + i) * 4 + lane % 4) * width; };
+                const int unit = (chunk * 8 + lane % 4) * width;
                 if (row >= arrive && row < rows) {
                     const S* const h0 = static_cast<const S*>(p.h0) + (share.state() + row) * H;
-                    for (int i = 0; i < 2 * n; i++)
-                        to[i * 32] =
-                            cut ? uint4{} : read_factors<P>(h0 + unit(i), H - unit(i), false);
+                    for (int i = 0; i < 2 * n; i++) {
+                        const int first = unit + i * 4 * width;
+                        to[i * 32] = read_factors<P>(h0 + first, cut ? 0 : H - first, false);
+                    }
                 } else {
-                    collect<P>(to, 2 * n, cut, [&](int i) {
-                        const bool there = row < arrive && unit(i) < l.mail_units;
-                        return there ? reinterpret_cast<const uint4*>(mail(before + row) + unit(i))
-                                     : nullptr;
-                    });
+                    const int bytes = (l.mail_units - unit) * int(sizeof(S));
+                    const auto from = reinterpret_cast<const char*>(mail(before + row) + unit);
+                    collect<P>(to, 2 * n, cut, {from, row < arrive ? Letters::within(bytes) : 0});
                 }
             };
             weights.multiply_by(receive, [&](int strip, bool more, const Sums& found) {

@@ -59,6 +59,20 @@ __global__ void relay_tagged(Arguments p) {
     ptx::store_relaxed(&words[b], uint64_t(1) << 32 | uint32_t(value));
 }
 
+// Lanes wait for two pieces of 16 bytes each, every word of which comes by itself.
+__global__ void relay_words(Arguments p) {
+    const int b = blockIdx.x, lanes = blockDim.x;
+    uint4* const words = p.array<uint4>(0) + (b * lanes + threadIdx.x) * 2;
+    uint4 before[2] = {};
+    const auto come = [](uint4 v) { return v.x && v.y && v.z && v.w; };
+    while (b && !(come(before[0]) && come(before[1])))
+        for (int i = 0; i < 2; i++) before[i] = ptx::load_relaxed(words - 2 * lanes + i);
+    for (int i = 0; i < 2; i++) {
+        const uint4 v = before[i];
+        ptx::store_relaxed(words + i, {v.x + 1, v.y + 1, v.z + 1, v.w + 1});
+    }
+}
+
 // The first block goes on when all have added to a counter.
 __global__ void count(Arguments p) {
     const int n = gridDim.x * blockDim.x, me = blockIdx.x * blockDim.x + threadIdx.x;
@@ -95,6 +109,7 @@ const Registered kernels({
     {"relay released", relay_released},
     {"relay fenced", relay_fenced},
     {"relay tagged", relay_tagged},
+    {"relay words", relay_words},
     {"count", count},
     {"log", log_order},
     {"rounds", rounds},

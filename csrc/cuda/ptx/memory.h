@@ -37,19 +37,20 @@ __device__ inline void store_relaxed(uint64_t* p, uint64_t value) {
     asm volatile("st.relaxed.gpu.u64 [%0], %1;" ::"l"(p), "l"(value) : "memory");
 }
 
-// Four words, each of which is in one piece.
+// Four words of global memory, each of which is in one piece.
 __device__ inline uint4 load_relaxed(const uint4* p) {
     uint4 v;
-    asm volatile("ld.relaxed.gpu.v4.u32 {%0, %1, %2, %3}, [%4];"
+    asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "l"(p)
+                 : "l"(__cvta_generic_to_global(p))
                  : "memory");
     return v;
 }
 __device__ inline void store_relaxed(uint4* p, uint4 v) {
-    asm volatile("st.relaxed.gpu.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(v.x), "r"(v.y),
-                 "r"(v.z), "r"(v.w)
-                 : "memory");
+    asm volatile(
+        "st.relaxed.gpu.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(p)),
+        "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+        : "memory");
 }
 
 }  // namespace rnn::cuda::ptx
