@@ -8,7 +8,7 @@ from functools import cache, lru_cache, partial
 import torch
 from torch import Tensor
 
-from . import persistent, steps
+from . import lanes, persistent, steps
 from .addresses import DTYPES, addresses
 from .cells import CELLS
 from .gates import GatesBackward, GatesForward, Step
@@ -106,18 +106,28 @@ def _planned(
 
 
 def plan(
-    cell: str, like: Tensor, sizes: tuple[int, int, int], backward: bool, packed: bool
+    cell: str,
+    like: Tensor,
+    sizes: tuple[int, int, int],
+    backward: bool,
+    packed: bool,
+    beside: int | None = None,
 ) -> Plan | str:
     """How a call is run in one launch, or why it goes per step.
 
     Args:
         like: of the dtype and on the device of the call.  sizes: B, H, D.
+        beside: calls that share the device, this one included; None: as the current stream says.
     """
     if like.dtype == torch.float32 and not tf32_allowed():
         return "torch's precision settings do not allow TF32 in recurrent layers"
     if packed and like.is_cuda and torch.cuda.is_current_stream_capturing():
         return "a graph is being captured, into which the table of packed rows cannot be copied"
-    return _planned(cell, like.element_size(), backward, sizes, *facts(like.device.index))
+    if beside is None:
+        beside = lanes.beside(*_stream(like.device))
+    *fixed, clusters = facts(like.device.index)
+    share = tuple(n // beside for n in clusters)
+    return _planned(cell, like.element_size(), backward, sizes, *fixed, share)
 
 
 def recurrence_forward(call: Forward) -> None:
