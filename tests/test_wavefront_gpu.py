@@ -151,5 +151,5 @@ def test_a_long_stack_goes_side_by_side_by_itself(cell: str) -> None:
         assert layer(x)[0].isfinite().all()
         with torch.autocast("cuda", torch.bfloat16):
             assert layer.float()(x.float())[0].dtype == torch.bfloat16
-    for form in (x[:8], x[:, :0]):
-        assert wavefront.lengths(cell.lower(), form, weights, h, None, None) is None
+    for part, state in ((x[:8], h), (x[:, :0], h[:, :0])):
+        assert wavefront.lengths(cell.lower(), part, weights, state, None, None) is None
