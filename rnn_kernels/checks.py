@@ -23,7 +23,7 @@ def _expect(like: Tensor, *expected: tuple[str, Tensor | None, tuple[int, ...]])
             raise RuntimeError(f"Expected {name} on {device}, got {tensor.device}")
 
 
-def _rows(
+def rows(
     batch_sizes: Tensor | None,
     resets: Tensor | None,
     lead: torch.Size,
@@ -90,7 +90,7 @@ def recurrence(
         ("h0", h0, (D, B, P)),
         ("c0", c0, (D, B, H)),
     )
-    _rows(batch_sizes, resets, gx.shape[:lead], B, gx.device)
+    rows(batch_sizes, resets, gx.shape[:lead], B, gx.device)
 
 
 def single_step(
@@ -114,7 +114,7 @@ def single_step(
         if state is not None and state.shape != (D, B, H):
             raise RuntimeError(f"Expected {name} size {(D, B, H)}, got {list(state.shape)}")
     if resets is not None:
-        _rows(None, resets, input.shape[:2], B, input.device)
+        rows(None, resets, input.shape[:2], B, input.device)
 
 
 def recurrence_backward(
@@ -176,7 +176,7 @@ def recurrence_backward(
         ("c", c if kind.has_c else None, (*lead, D, H)),
         ("dc", dc if kind.has_c else None, (*lead, D, H)),
     )
-    _rows(batch_sizes, resets, lead, B, y.device)
+    rows(batch_sizes, resets, lead, B, y.device)
 
 
 def gates_backward(

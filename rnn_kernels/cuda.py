@@ -8,7 +8,7 @@ from functools import cache, lru_cache, partial
 import torch
 from torch import Tensor
 
-from . import persistent, steps
+from . import lanes, persistent, steps
 from .addresses import DTYPES, addresses
 from .cells import CELLS
 from .gates import GatesBackward, GatesForward, Step
@@ -88,11 +88,12 @@ def gates_backward(call: GatesBackward) -> Step:
 
 
 @cache
-def facts(index: int) -> tuple[int, int, tuple[int, ...]]:
+def facts(index: int) -> tuple[int, int, tuple[int, ...], int]:
     """What the planner asks of a GPU.
 
-    10 · major + minor of its compute capability, bytes of shared memory that a block may have, and
-    how many clusters of 1, 2, 4, 8 and 16 blocks run at once.
+    10 · major + minor of its compute capability, bytes of shared memory that a block may have, how
+    many clusters of 1, 2, 4, 8 and 16 blocks run at once, and blocks of a grid that may wait for
+    each other.
     """
     return _cuda.facts(index)
 
@@ -111,17 +112,30 @@ def _planned(
 
 
 def plan(
-    cell: str, like: Tensor, sizes: tuple[int, int, int], backward: bool, packed: bool
+    cell: str,
+    like: Tensor,
+    sizes: tuple[int, int, int],
+    backward: bool,
+    packed: bool,
+    beside: int | None = None,
 ) -> Plan | str:
     """How a call is run in one launch, or why it goes per step.
 
     Args:
         like: of the dtype and on the device of the call.  sizes: B, H, D.
+        beside: calls that share the device, this one included; None: as the current stream says.
     """
     if packed and like.is_cuda and torch.cuda.is_current_stream_capturing():
         return "a graph is being captured, into which the table of packed rows cannot be copied"
+    if beside is None:
+        beside = lanes.beside(*_stream(like.device))
+    capability, shared_memory, clusters, grid = facts(like.device.index)
+    # A grid starts when all of it can, so it shares with nobody.
+    share = (tuple(n // beside for n in clusters), grid if beside == 1 else 0)
     exact = like.dtype == torch.float32 and not tf32_allowed()
-    return _planned(cell, like.element_size(), exact, backward, sizes, *facts(like.device.index))
+    return _planned(
+        cell, like.element_size(), exact, backward, sizes, capability, shared_memory, *share
+    )
 
 
 def recurrence_forward(call: Forward) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -11,12 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from . import backends
+from . import backends, wavefront
 from .backends import BACKENDS
 from .cells import CELLS
+from .lanes import Lanes
 from .modules import GRU, LSTM
 from .persistent import Plan
 from .registration import AUTOCAST_FROM
+from .wavefront import Cut
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Explanation:
         name: of the module in the one that was asked about, and the layer's number.
         backend: that runs it.
         T, B, H, D: steps, rows, hidden units, directions.
+        beside: how the stack is cut where its layers run side by side, else None; the plans are
+            then those of layers that share the device.
     """
 
     name: str
@@ -68,12 +73,15 @@ class Explanation:
     D: int
     forward: Pass
     backward: Pass
+    beside: Cut | None = None
 
     def __str__(self) -> str:
         sizes = f"T {self.T}, B {self.B}, H {self.H}, D {self.D}, {self.dtype}".replace(
             "torch.", ""
         )
         lines = [f"{self.name}: backend {self.backend}, {sizes}"]
+        if self.beside is not None:
+            lines.append(f"  {self.beside}")
         if self.forward == self.backward:
             return "\n".join([*lines, f"  {self.forward}"])
         return "\n".join([*lines, f"  forward   {self.forward}", f"  backward  {self.backward}"])
@@ -85,8 +93,9 @@ def explain(
     """Prints how each recurrent layer in ``module`` runs a call ``module(input, ...)``.
 
     That is, which backend, and on the CUDA backend the plan: whether all steps run in one launch,
-    how the weights and rows are spread, and the predicted time per step. On a GPU each recurrence
-    is also timed, by itself and on random numbers. The module is called once, without gradients,
+    how the weights and rows are spread, and the predicted time per step; and whether the layers of
+    a stack run side by side, in training if there is anything to train. On a GPU each recurrence is
+    also timed, by itself and on random numbers. The module is called once, without gradients,
     and with what else that does: in training mode dropout draws, and batch norms move.
 
     Args:
@@ -133,14 +142,20 @@ def _layers(name: str, module: LSTM | GRU, input: Tensor | PackedSequence) -> li
     if torch.is_autocast_enabled(weight.device.type) and dtype in AUTOCAST_FROM:
         dtype = torch.get_autocast_dtype(weight.device.type)
     D, H = 1 + module.bidirectional, module.hidden_size
-    backend = backends.choose(cell, dtype, weight.device.type, module.proj_size > 0)
+    L, projected = module.num_layers, module.proj_size > 0
+    backend = backends.choose(cell, dtype, weight.device.type, projected)
+    weight, beside = weight.to(dtype), None
+    if L > 1 and D == 1 and not projected:
+        grads = any(p.requires_grad for p in module.parameters())
+        call = (cell, weight, (B, H), T, L, batch_sizes is not None, grads)
+        beside = wavefront.planned(BACKENDS[backend], *call)
     passes = [
-        _pass(backend, cell, weight.to(dtype), T, (B, H, D), batch_sizes, backward)
+        _pass(backend, cell, weight, T, (B, H, D), batch_sizes, backward, L if beside else 1)
         for backward in (False, True)
     ]
     return [
-        Explanation(f"{name}, layer {k}", backend, dtype, T, B, H, D, *passes)
-        for k in range(module.num_layers)
+        Explanation(f"{name}, layer {k}", backend, dtype, T, B, H, D, *passes, beside)
+        for k in range(L)
     ]
 
 
@@ -152,11 +167,14 @@ def _pass(
     sizes: tuple[int, int, int],
     batch_sizes: Tensor | None,
     backward: bool,
+    beside: int,
 ) -> Pass:
     own = BACKENDS[backend]
     measured = None
     if weight.is_cuda and sizes[0] and T > 1 and backend != "reference":
-        measured = measured_us(own, cell, weight, T, sizes, batch_sizes, backward)
+        # A lane has the plan of one.
+        with Lanes(weight.device, beside).on(0) if beside > 1 else nullcontext():
+            measured = measured_us(own, cell, weight, T, sizes, batch_sizes, backward)
     if T == 1 and batch_sizes is None and backend != "reference":
         return Pass(None, "a single step: two products and the gates", measured)
     if backend in ("cpu", "reference"):
@@ -164,7 +182,7 @@ def _pass(
         return Pass(None, f"{what} on {torch.get_num_threads()} threads", measured)
     if not hasattr(own, "plan"):
         return Pass(None, "per step: a product and a gate kernel", measured)
-    plan = own.plan(cell, weight, sizes, backward, batch_sizes is not None)
+    plan = own.plan(cell, weight, sizes, backward, batch_sizes is not None, beside)
     if isinstance(plan, str):
         return Pass(None, f"per step, a product and a gate kernel, because {plan}", measured)
     return Pass(plan, "", measured)

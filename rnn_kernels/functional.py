@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import backends, cell_functions, ops, pieces, products, recomputation
+from . import backends, cell_functions, ops, pieces, products, recomputation, wavefront
 from .cell_functions import gru_cell, gru_gates, lstm_cell, lstm_gates
+from .lanes import Lanes
 from .weights import Weights, joined
 
 __all__ = [
@@ -119,26 +120,36 @@ def stack(
     x = input.transpose(0, 1) if swap else input
     if resets is not None and swap:
         resets = resets.transpose(0, 1)
-    finals_h, finals_c, states = [], [], []
-    for k, directions in enumerate(weights):
-        if k and dropout and training:
-            x = F.dropout(x, dropout)
-        own = slice(k * len(directions), (k + 1) * len(directions))
-        x, h_n, c_n, c = layer(
-            cell,
-            x,
-            directions,
-            h0 if len(weights) == 1 else h0[own],
-            c0 if c0 is None or len(weights) == 1 else c0[own],
-            batch_sizes=batch_sizes,
-            resets=resets,
-            cells=cells,
-        )
-        finals_h.append(h_n)
-        finals_c.append(c_n)
-        states.append(c.transpose(0, 1) if cells and swap else c)
+    dropout = dropout if training else 0
+    lengths = wavefront.lengths(cell, x, weights, h0, c0, batch_sizes)
+    if lengths is not None:
+        x, finals_h, finals_c, states = wavefront.run(
+            layer, Lanes(x.device, len(weights)), lengths, cell, x, weights, h0, c0, dropout,
+            batch_sizes, resets, cells,
+        )  # fmt: skip
+    else:
+        finals_h, finals_c, states = [], [], []
+        for k, directions in enumerate(weights):
+            if k and dropout:
+                x = F.dropout(x, dropout)
+            own = slice(k * len(directions), (k + 1) * len(directions))
+            x, h_n, c_n, c = layer(
+                cell,
+                x,
+                directions,
+                h0 if len(weights) == 1 else h0[own],
+                c0 if c0 is None or len(weights) == 1 else c0[own],
+                batch_sizes=batch_sizes,
+                resets=resets,
+                cells=cells,
+            )
+            finals_h.append(h_n)
+            finals_c.append(c_n)
+            states.append(c)
     h_n = finals_h[0] if len(weights) == 1 else torch.cat(finals_h)
     c_n = finals_c[0] if c0 is None or len(weights) == 1 else torch.cat(finals_c)
+    if cells and swap:
+        states = [c.transpose(0, 1) for c in states]
     return x.transpose(0, 1) if swap else x, h_n, c_n, tuple(states)
 
 

@@ -99,7 +99,13 @@ class PersistentKernels(Kernels, Protocol):
     """A backend with kernels for whole sequences, besides those for steps."""
 
     def plan(
-        self, cell: str, like: Tensor, sizes: tuple[int, int, int], backward: bool, packed: bool
+        self,
+        cell: str,
+        like: Tensor,
+        sizes: tuple[int, int, int],
+        backward: bool,
+        packed: bool,
+        beside: int | None = None,
     ) -> Plan | str: ...
 
     def recurrence_forward(self, call: Forward) -> None: ...

@@ -37,9 +37,9 @@ def stored(*tensors: Tensor | None) -> bool:
     return True
 
 
-def plain(*tensors: Tensor | None) -> bool:
-    """True if a call on these tensors needs no dispatcher: they are no subclasses, and no
-    compiler, tracer, dispatch mode, function transform or autocast is at work.
+def unwatched(*tensors: Tensor | None) -> bool:
+    """True if a call on these tensors is torch's as usual: they are no subclasses, and no compiler,
+    tracer, dispatch mode or function transform is at work.
 
     False wherever this torch does not let us find out.
     """
@@ -49,7 +49,14 @@ def plain(*tensors: Tensor | None) -> bool:
         and _dispatch_modes() == 0
         and not transformed()
         and _tracing() is None
+        and _PLAIN.issuperset(map(type, tensors))
+    )
+
+
+def plain(*tensors: Tensor | None) -> bool:
+    """True if a call on these tensors needs no dispatcher: it is unwatched, and not autocast."""
+    return (
+        unwatched(*tensors)
         and not torch.is_autocast_enabled("cpu")
         and not torch.is_autocast_enabled("cuda")
-        and _PLAIN.issuperset(map(type, tensors))
     )

@@ -23,7 +23,7 @@ class Weights(NamedTuple):
     w_hr: Tensor | None = None
 
 
-def _biases(cell: str, weights: Weights) -> tuple[Tensor | None, Tensor | None]:
+def biases(cell: str, weights: Weights) -> tuple[Tensor | None, Tensor | None]:
     """Biases of the input product and of the recurrent product.
 
     The LSTM only ever adds the two, so both biases join the recurrent one, where adding them is
@@ -40,9 +40,9 @@ def joined(cell: str, weights: Sequence[Weights]) -> tuple[Tensor | None, ...]:
 
     Views where D is 1.
     """
-    biases = [_biases(cell, w) for w in weights]
+    pairs = [biases(cell, w) for w in weights]
     if len(weights) == 1:
-        (w,), ((b_ih, b_hh),) = weights, biases
+        (w,), ((b_ih, b_hh),) = weights, pairs
         return (
             w.w_ih,
             b_ih,
@@ -56,8 +56,8 @@ def joined(cell: str, weights: Sequence[Weights]) -> tuple[Tensor | None, ...]:
 
     return (
         torch.cat([w.w_ih for w in weights]),
-        both([b_ih for b_ih, _ in biases], torch.cat),
+        both([b_ih for b_ih, _ in pairs], torch.cat),
         torch.stack([w.w_hh for w in weights]),
-        both([b_hh for _, b_hh in biases], torch.stack),
+        both([b_hh for _, b_hh in pairs], torch.stack),
         both([w.w_hr for w in weights], torch.stack),
     )

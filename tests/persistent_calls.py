@@ -13,7 +13,7 @@ from rnn_kernels.persistent import Plan
 from rnn_kernels.precision import tf32_allowed
 
 HALF, BRAIN, SINGLE = torch.float16, torch.bfloat16, torch.float32
-H100 = (90, 227 << 10, (132, 66, 33, 16, 8))
+H100 = (90, 227 << 10, (132, 66, 33, 16, 8), 132)
 
 
 def cut(

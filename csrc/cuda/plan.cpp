@@ -76,7 +76,7 @@ double step_path_predicted_ns(const Problem& p) {
 
 // How many teams run at once.
 int at_once(const Facts& facts, const Cut& cut) {
-    if (cut.grid) return facts.clusters[0] / cut.blocks;
+    if (cut.grid) return facts.grid / cut.blocks;
     for (int i = 0; i < 5; i++)
         if (1 << i == cut.blocks) return facts.clusters[i];
     return 0;
@@ -105,7 +105,7 @@ void try_clusters(const Problem& p, const Facts& facts, Plan& best) {
 void try_grids(const Problem& p, const Facts& facts, Plan& best) {
     for (int64_t units = 8; units < p.H && units <= most_elements / 2; units += 8) {
         const int64_t blocks = divide_up(p.H, units);
-        const int64_t teams = facts.clusters[0] / (blocks * p.D);
+        const int64_t teams = facts.grid / (blocks * p.D);
         if (teams == 0) continue;
         const int64_t rows = divide_up(p.B, std::min(teams, p.B));
         if ((rows + 1) / 2 * 2 * units > most_elements) continue;
@@ -123,7 +123,7 @@ Plan cut_by(const Problem& p, const Facts& facts, const Cut& cut) {
     plan.layout = layout(p, cut);
     plan.groups = divide_up(p.B, cut.rows);
     const int teams = at_once(facts, cut);
-    if (teams == 0) return plan.why = "no cluster of that many blocks runs", plan;
+    if (teams == 0) return plan.why = "no team of that many blocks runs", plan;
     plan.waves = divide_up(plan.groups * p.D, teams);
     const Layout& l = plan.layout;
     const double cycles = cut.grid ? grid_cycles(p, l) : cluster_cycles(p, l);

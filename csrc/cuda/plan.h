@@ -50,6 +50,7 @@ struct Facts {
     int capability;     // 10 · major + minor
     int shared_memory;  // bytes that one block may have
     int clusters[5];    // of 1, 2, 4, 8 and 16 blocks: how many run at once, 0 if none
+    int grid;           // blocks of a grid that may wait for each other, 0 if none may
 };
 
 // A way to cut.

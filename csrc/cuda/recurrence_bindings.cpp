@@ -22,8 +22,8 @@ Problem problem(int gates, int element, bool exact, bool backward, py::tuple siz
 // (grid, blocks, rows)
 Cut cut_of(py::tuple by) { return {by[0].cast<bool>(), by[1].cast<int>(), by[2].cast<int>()}; }
 
-Facts facts(int capability, int shared_memory, const std::array<int, 5>& clusters) {
-    Facts facts = {capability, shared_memory, {}};
+Facts facts(int capability, int shared_memory, const std::array<int, 5>& clusters, int grid) {
+    Facts facts = {capability, shared_memory, {}, grid};
     std::copy(clusters.begin(), clusters.end(), facts.clusters);
     return facts;
 }
@@ -145,18 +145,19 @@ void bind_recurrence(py::module_& m) {
         const Facts facts = facts_of(device);
         const auto* c = facts.clusters;
         return py::make_tuple(facts.capability, facts.shared_memory,
-                              py::make_tuple(c[0], c[1], c[2], c[3], c[4]));
+                              py::make_tuple(c[0], c[1], c[2], c[3], c[4]), facts.grid);
     });
     m.def("plan", [](int gates, int element, bool exact, bool backward, py::tuple sizes,
-                     int capability, int shared_memory, std::array<int, 5> clusters) {
+                     int capability, int shared_memory, std::array<int, 5> clusters, int grid) {
         return describe(plan(problem(gates, element, exact, backward, sizes),
-                             facts(capability, shared_memory, clusters)));
+                             facts(capability, shared_memory, clusters, grid)));
     });
-    m.def("cut", [](int gates, int element, bool exact, bool backward, py::tuple sizes,
-                    int capability, int shared_memory, std::array<int, 5> clusters, py::tuple by) {
-        return describe(cut_by(problem(gates, element, exact, backward, sizes),
-                               facts(capability, shared_memory, clusters), cut_of(by)));
-    });
+    m.def("cut",
+          [](int gates, int element, bool exact, bool backward, py::tuple sizes, int capability,
+             int shared_memory, std::array<int, 5> clusters, int grid, py::tuple by) {
+              return describe(cut_by(problem(gates, element, exact, backward, sizes),
+                                     facts(capability, shared_memory, clusters, grid), cut_of(by)));
+          });
     m.def("recurrence_forward", &forward);
     m.def("recurrence_backward", &backward);
 }

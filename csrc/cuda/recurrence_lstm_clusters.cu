@@ -41,7 +41,9 @@ Facts facts_of(int device) {
     Facts facts = {
         10 * ask(cudaDevAttrComputeCapabilityMajor) + ask(cudaDevAttrComputeCapabilityMinor),
         ask(cudaDevAttrMaxSharedMemoryPerBlockOptin),
-        {ask(cudaDevAttrMultiProcessorCount)}};
+        {ask(cudaDevAttrMultiProcessorCount)},
+        0};
+    if (ask(cudaDevAttrCooperativeLaunch)) facts.grid = facts.clusters[0];
     if (facts.capability >= 90)
         for (int i = 1; i < 5; i++) facts.clusters[i] = resident(1 << i, facts.shared_memory);
     return facts;

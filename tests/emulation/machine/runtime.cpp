@@ -111,6 +111,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
     switch (attribute) {
         case cudaDevAttrMultiProcessorCount:
             return *value = int(emulated::multiprocessors), cudaSuccess;
+        case cudaDevAttrCooperativeLaunch: return *value = 1, cudaSuccess;
         case cudaDevAttrComputeCapabilityMajor: return *value = 9, cudaSuccess;
         case cudaDevAttrComputeCapabilityMinor: return *value = 0, cudaSuccess;
         case cudaDevAttrMaxSharedMemoryPerBlockOptin:
