@@ -27,11 +27,13 @@ class _Side:
     That is cuBLAS's workspace, which torch keeps for each stream that it was called on. Graphs
     captured on the same side share it, and so must not run at the same time: hence one side for
     each stream. And torch may let go of it when any of these graphs goes: hence one pool, which
-    lives, with all its memory, as long as one of them does.
+    lives, with all its memory, as long as one of them does. (A pool that died may not be used
+    again: hence a side that does not outlive its graphs.)
     """
 
     def __init__(self, device: torch.device) -> None:
-        # Of high priority, because a user's streams, drawn from torch's other 32, hardly are.
+        # Torch deals out 32 streams in turn, ours too. Those of high priority hardly ever are a
+        # user's as well, whose products would share the workspace.
         self.stream = torch.cuda.Stream(device, priority=-1)
         while any(self.stream == other.stream for other in list(_sides.values())):
             self.stream = torch.cuda.Stream(device, priority=-1)
@@ -53,14 +55,19 @@ class CudaGraph:
         key = device.index, current.cuda_stream
         self._side = _sides.get(key) or _sides.setdefault(key, _Side(device))
         self._graph = torch.cuda.CUDAGraph()
-        # A capture begins by writing the state of random numbers, which other graphs may read.
+        # In older versions of torch a capture begins by writing the state of random numbers, which
+        # other graphs may read.
         self._side.stream.wait_stream(current)
-        with torch.cuda.stream(self._side.stream):
-            self._graph.capture_begin(self._side.pool, capture_error_mode="thread_local")
-            try:
-                work()
-            finally:
-                self._graph.capture_end()
+        try:
+            with torch.cuda.stream(self._side.stream):
+                self._graph.capture_begin(self._side.pool, capture_error_mode="thread_local")
+                try:
+                    work()
+                finally:
+                    self._graph.capture_end()
+        except BaseException:  # torch may think for good that this pool is being captured into
+            _sides.pop(key, None)
+            raise
         current.wait_stream(self._side.stream)
 
     def replay(self) -> None:

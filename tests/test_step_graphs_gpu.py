@@ -12,6 +12,7 @@ from torch import Tensor
 
 import rnn_kernels as rk
 from rnn_kernels import step_graphs
+from rnn_kernels.cuda_graphs import CudaGraph
 
 pytestmark = pytest.mark.gpu
 T, B, I, H = 20, 4, 6, 64
@@ -160,6 +161,16 @@ def test_graphs_go_while_their_work_is_under_way() -> None:
         torch.cuda.empty_cache()
         got += [train(layer, longer), train(layer, x)]
         assert all(map(same, got, [*expected, *reversed(expected)]))
+
+
+def test_a_capture_that_fails_leaves_no_trace() -> None:
+    x = torch.zeros(4)
+    kept = CudaGraph(lambda: x.add_(1), x.device)
+    with pytest.raises(RuntimeError):
+        CudaGraph(torch.cuda.synchronize, x.device)
+    CudaGraph(lambda: x.add_(2), x.device).replay()
+    kept.replay()
+    assert x.tolist() == [3] * 4
 
 
 def test_a_users_capture_has_the_steps_in_it() -> None:
