@@ -6,7 +6,7 @@ import torch
 
 # Since torch 2.9 a setting has a name that replaces allow_tf32, and reading the old one after the
 # new one was set is an error.
-_FP32 = "fp32_precision" if hasattr(torch.backends.cudnn, "rnn") else "allow_tf32"
+_FP32 = "fp32_precision" if hasattr(torch.backends.cuda.matmul, "fp32_precision") else "allow_tf32"
 _REDUCED = [f"allow_{kind}_reduced_precision_reduction" for kind in ("fp16", "bf16")]
 _MATMUL = [_FP32, "allow_fp16_accumulation", *_REDUCED, *(f"{name}_split_k" for name in _REDUCED)]
 

@@ -245,7 +245,8 @@ def _ready(loop: Loop, kernels: Kernels, w: Tensor, call: Call) -> _Entry | None
             return None
         entry.busy = True  # so that nothing below drops it
         try:
-            _forget(max(0, len(_entries) - MAX_KEYS))
+            if len(_entries) > MAX_KEYS:
+                _forget(1)
             if entry.recorded is None and _make_room(_nbytes(arrays), entry.calls):
                 entry.recorded = _Recorded(graph, loop, kernels, w, call)
         except RuntimeError as error:  # CUDA's, the allocator's or Triton's; the steps still run
