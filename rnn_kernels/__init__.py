@@ -16,6 +16,7 @@ from .conversion import convert, to_torch
 from .explanation import explain
 from .modules import GRU, LSTM
 from .recomputation import recompute
+from .step_graphs import clear_graphs
 
 try:
     __version__ = version("rnn_kernels")
@@ -28,6 +29,7 @@ __all__ = [
     "GRUCell",
     "LSTMCell",
     "backend",
+    "clear_graphs",
     "convert",
     "explain",
     "functional",

@@ -11,13 +11,14 @@ packed rows.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from . import backends, checks, reference
+from . import backends, checks, reference, step_graphs
 from .cells import CELLS
 from .reference import compute_dtype
 from .registration import autocast, differentiate_again, filled, library
@@ -147,8 +148,9 @@ def _backward(
     # Only a derivative that may be taken again has to be one that autograd can see.
     kept = ctx.saved_tensors  # once: checkpointing unpacks each tensor a single time
     direct = not torch.is_grad_enabled() and plain(*kept, *grads) and stored(*grads)
-    run = _run_backward if direct else _backward_op
-    dgx, dw_hh, db_hh, dw_hr, dh0, dc0 = run(cell, *grads, *kept, needed[2], needed[3], backend)
+    args = (cell, *grads, *kept, needed[2], needed[3], backend)
+    run = partial(step_graphs.allowing, _run_backward) if direct else _backward_op
+    dgx, dw_hh, db_hh, dw_hr, dh0, dc0 = run(*args)
     found = (None, dgx, dw_hh, db_hh, dw_hr, dh0, dc0, None, None, None, None, None)
     return tuple(g if n else None for g, n in zip(found, needed, strict=True))
 
@@ -165,7 +167,7 @@ class _Eager(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> tuple[Tensor, ...]:
-        output = _run_forward(*args, own_gx=True)
+        output = step_graphs.allowing(_run_forward, *args, own_gx=True)
         _keep_for_backward(ctx, args, output)
         return output
 
@@ -179,7 +181,7 @@ def recurrence(*args: Any) -> tuple[Tensor, ...]:
     long as a short step itself.
     """
     if plain(*args[1:9]):
-        return _Eager.apply(*args) if args[9] else _run_forward(*args)
+        return _Eager.apply(*args) if args[9] else step_graphs.allowing(_run_forward, *args)
     return reference.forward(*args[:-1]) if transformed() else _forward_op(*args)
 
 

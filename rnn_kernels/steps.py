@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from . import outputs
+from . import outputs, step_graphs
 from .addresses import contiguous
 from .cells import CELLS, Cell
 from .gates import GatesBackward, GatesForward, Kernels
@@ -82,17 +82,26 @@ def forward(
     h, h_n, c, c_n = _states(kind, h0, c0, compute, batch_sizes, resets)
     gh = gx.new_empty(D, B, kind.gates * H, dtype=compute)
     table = steps(T, B, D, batch_sizes)
-    gates = kernels.gates_forward(
-        GatesForward(
-            cell, (B, H, D), table, resets, gx, gh, b_hh, h,
-            c0 if h is h0 else None, c, h_n, c_n if c_n is not c else None, y, c_all, saved,
-        )
+    call = GatesForward(
+        cell, (B, H, D), table, resets, gx, gh, b_hh, h,
+        c0 if h is h0 else None, c, h_n, c_n if c_n is not c else None, y, c_all, saved,
     )  # fmt: skip
-    first, later = (product(state, w_hh.transpose(1, 2), gh) for state in (h, h_n))
-    for k, n in enumerate(_widths(table)):
+    if batch_sizes is None:
+        reads = ("resets", "gx", "b_hh", "h", "c" if call.c0 is None else "c0")
+        writes = ("y", "h_n", "c" if call.c_n is None else "c_n", "c_all", "saved")
+        step_graphs.run(_forward_steps, kernels, w_hh, call, reads, writes)
+    else:
+        _forward_steps(kernels, w_hh, call)
+    return y, h_n, c_n, c_all, saved
+
+
+def _forward_steps(kernels: Kernels, w_hh: Tensor, call: GatesForward) -> None:
+    """All steps, on arrays that are all there."""
+    gates = kernels.gates_forward(call)
+    first, later = (product(h, w_hh.transpose(1, 2), call.gh) for h in (call.h, call.h_n))
+    for k, n in enumerate(_widths(call.table)):
         (later if k else first)(n)
         gates(k)
-    return y, h_n, c_n, c_all, saved
 
 
 def _states(
@@ -170,16 +179,17 @@ def backward(
     direct = torch.empty_like(dh) if kind.mixes else None
     dc_state = torch.empty_like(dh) if kind.has_c else None
     table = steps(T, B, D, batch_sizes)
-    gates = kernels.gates_backward(
-        GatesBackward(
-            cell, (B, H, D), table, resets, saved, c, h0, c0, y, dy, dc, dh_n, dc_n,
-            dh, direct, dc_state, dgx, dgh, dgh_last, h_before, None, None,
-        )
+    hidden = (h0, y) if kind.mixes or h_before is not None else (None, None)
+    call = GatesBackward(
+        cell, (B, H, D), table, resets, saved, c, hidden[0], c0, hidden[1], dy, dc, dh_n, dc_n,
+        dh, direct, dc_state, dgx, dgh, dgh_last, h_before, None, None,
     )  # fmt: skip
-    through = product(dgh, w_hh, dh)
-    for k, n in reversed(list(enumerate(_widths(table)))):
-        gates(k)
-        through(n)  # rows that were done at a later step come out as they were
+    if batch_sizes is None:
+        reads = ("resets", "saved", "c_all", "h0", "c0", "y", "dy", "dc_all", "dh_n", "dc_n")
+        writes = ("dh", "direct", "dc", "dgx", "dgh_last", "h_before")
+        step_graphs.run(_backward_steps, kernels, w_hh, call, reads, writes)
+    else:
+        _backward_steps(kernels, w_hh, call)
 
     def initial(d_state: Tensor | None, d_final: Tensor | None) -> Tensor | None:
         """The gradient of an initial state, from that of the state before each row's first step."""
@@ -196,6 +206,14 @@ def backward(
         dh += direct
     dw_hh, db_hh = weight_gradients(kind, dgx, dgh_last, y, h0, h_before, weights, bias)
     return dgx, dw_hh, db_hh, None, initial(dh, dh_n), initial(dc_state, dc_n)
+
+
+def _backward_steps(kernels: Kernels, w_hh: Tensor, call: GatesBackward) -> None:
+    """All steps, the last first, on arrays that are all there."""
+    gates, through = kernels.gates_backward(call), product(call.dgh, w_hh, call.dh)
+    for k, n in reversed(list(enumerate(_widths(call.table)))):
+        gates(k)
+        through(n)  # rows that were done at a later step come out as they were
 
 
 @torch.no_grad()
