@@ -89,7 +89,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 @pytest.fixture
 def cutting(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The emulated backend; its ``by`` says how whole sequences are cut: (blocks, rows)."""
+    """The emulated backend; its ``by`` says how sequences are cut: (blocks, rows, of a grid?)."""
     backend = emulated.backend()
     monkeypatch.setattr(backend, "by", (1, 1), raising=False)
     monkeypatch.setattr(

@@ -85,7 +85,7 @@ def test_buffers_end_where_they_end(name: str, monkeypatch: pytest.MonkeyPatch) 
         return step
 
     monkeypatch.setattr(backend, "gates_forward", shortened)
-    made = call("lstm", torch.float32, False)
+    made = call("lstm", torch.float64, False)  # which goes per step
     with pytest.raises(RuntimeError, match=rf"(?s)out of bounds: .* of {name}, .*thread \(.*block"):
         results(1, *made)
 

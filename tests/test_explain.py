@@ -41,8 +41,6 @@ def test_names_the_plan_of_each_layer(on_cuda: None, capsys: pytest.CaptureFixtu
 
 @pytest.mark.emulated
 def test_says_why_a_call_goes_per_step(on_cuda: None) -> None:
-    (exact,) = rk.explain(rk.GRU(3, 8), torch.randn(2, 3, 3))
-    assert exact.forward.plan is None and "do not allow TF32" in exact.forward.why
     (large,) = rk.explain(rk.GRU(3, 1500).half(), torch.randn(2, 1, 3).half())
     assert "the weights do not fit on the chip" in str(large)
     (double,) = rk.explain(rk.GRU(3, 8).double(), torch.randn(2, 1, 3).double())

@@ -12,7 +12,7 @@ import emulated
 import pytest
 import torch
 from kernel_worlds import World
-from persistent_calls import BRAIN, HALF, call, cotangents
+from persistent_calls import BRAIN, HALF, SINGLE, call, cotangents
 from test_random_calls import assert_close
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from rnn_kernels.backends import BACKENDS
 pytestmark = pytest.mark.emulated
 
 
-def check(backend: ModuleType, args: tuple[Any, ...], rounded: bool = True) -> None:
+def check(backend: ModuleType, args: tuple[Any, ...]) -> None:
     """Forward and backward agree with the reference to its last bits, or almost."""
     cell, dtype, w_hh, h0, c0 = args[0], args[1].dtype, args[2], args[5], args[6]
     ours = backend.forward(*args, True, True)
@@ -70,6 +70,32 @@ CUTS = [
     ("gru", HALF, 896, 1, 2, 1, 16, 1, "forward"),
 ]
 
+# Blocks of a grid: odd sizes, whose rows are posted beside y; one that has few units or just the
+# padding; several eights of rows; warps without columns, or with more than they take in at once.
+GRIDS = [
+    ("lstm", HALF, 9, 1, 1, 1, 2, 1, ""),
+    ("gru", BRAIN, 20, 3, 4, 2, 3, 2, "packed reset"),
+    ("lstm", BRAIN, 33, 5, 5, 2, 5, 3, "packed reset unbiased"),
+    ("lstm", HALF, 40, 19, 3, 1, 5, 10, "reset"),
+    ("gru", HALF, 40, 9, 3, 2, 2, 9, "packed"),
+    ("gru", BRAIN, 64, 17, 2, 1, 4, 17, "unbiased"),
+    ("lstm", HALF, 16, 2, 40, 1, 2, 2, "reset"),
+    ("lstm", HALF, 40, 100, 2, 1, 4, 50, ""),
+    ("gru", HALF, 200, 3, 2, 1, 5, 3, ""),
+    ("lstm", SINGLE, 20, 3, 3, 2, 3, 3, "packed reset"),
+    ("gru", SINGLE, 33, 17, 2, 1, 3, 9, ""),
+    ("gru", SINGLE, 352, 9, 2, 1, 11, 9, ""),
+]
+
+
+@pytest.mark.parametrize(("cell", "dtype", "H", "B", "T", "D", "blocks", "rows", "form"), GRIDS)
+def test_a_grid_agrees_with_the_reference(
+    cell: str, dtype: torch.dtype, H: int, B: int, T: int, D: int, blocks: int, rows: int,
+    form: str, cutting: ModuleType,
+) -> None:  # fmt: skip
+    cutting.by = (blocks, rows, True)
+    check(cutting, call(cell, dtype, H, B, T, D, form))
+
 
 @pytest.mark.parametrize(("cell", "dtype", "H", "B", "T", "D", "blocks", "rows", "form"), CUTS)
 def test_agrees_with_the_reference(
@@ -85,13 +111,13 @@ def test_agrees_with_the_reference(
         check(cutting, args)
 
 
-@pytest.mark.parametrize("blocks", [1, 2, 4])
+@pytest.mark.parametrize("blocks", [1, 2, 4, "grid of 3"])
 @pytest.mark.parametrize("form", ["", "packed reset"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_every_schedule_gives_the_same_bits(
-    cell: str, form: str, blocks: int, cutting: ModuleType
+    cell: str, form: str, blocks: int | str, cutting: ModuleType
 ) -> None:
-    cutting.by = (blocks, 3)
+    cutting.by = (3, 3, True) if blocks == "grid of 3" else (blocks, 3)
     args = call(cell, BRAIN, 40, 3, 3, 1, form)
     w_hh, h0, c0 = args[2], args[5], args[6]
     grads, expected = None, None
@@ -150,6 +176,30 @@ def test_a_cut_that_does_not_fit_names_the_kernel(cutting: ModuleType) -> None:
     match = r"lstm recurrence_forward \(D 1, B 2, H 400, float16, 1 groups on clusters of 2, "
     with pytest.raises(RuntimeError, match=match + r"device 0\): invalid argument"):
         cutting.forward(*call("lstm", HALF, 400, 2, 1, 1), False, False)
+
+
+@pytest.mark.parametrize("dtype", [HALF, BRAIN, SINGLE])
+def test_a_grid_waits_for_no_nan(dtype: torch.dtype, cutting: ModuleType) -> None:
+    """Not even for those that mean that nothing has come yet: they are numbers like any other."""
+    cutting.by = (2, 2, True)
+    cell, gx, *rest = call("gru", dtype, 16, 2, 3, 1)
+    w, b, w_hr, h0 = rest[:4]
+    h0.view(torch.int32).fill_(-1)
+    gx[..., 16:32] = torch.inf  # z is 1: h stays what it is
+    y, h_n, *_, saved = cutting.forward(cell, gx, *rest, True, False)
+    assert y.isnan().all() and h_n.isnan().all()
+    dy = torch.empty_like(y)
+    dy.view(torch.int32).fill_(-1)
+    grads = cutting.backward(
+        cell, dy, None, None, None, w, w_hr, h0, None, y, None, saved, None, None, True, True
+    )
+    assert grads[0].isnan().all() and grads[4].isnan().all()
+
+
+def test_a_grid_that_would_not_run_at_once_is_refused(cutting: ModuleType) -> None:
+    cutting.by = (140, 1, True)
+    with pytest.raises(RuntimeError, match=r"on grids of 140, device 0\): too many blocks"):
+        cutting.forward(*call("lstm", HALF, 1120, 1, 1, 1), False, False)
 
 
 def test_a_peer_that_never_sends_is_not_waited_for_forever() -> None:

@@ -1,7 +1,8 @@
-"""What whole sequences in one launch round: TF32 factors, and the gate functions."""
+"""What whole sequences in one launch round: factors of float32, and the gate functions."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import ModuleType
 
 import emulated
@@ -22,13 +23,19 @@ def as_tf32(t: Tensor) -> Tensor:
     return (bits + 0x1000 & ~0x1FFF).view(torch.float32)
 
 
-@pytest.mark.parametrize(("H", "blocks"), [(20, 1), (70, 4)])
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+        yield
+
+
+@pytest.mark.parametrize(("H", "by"), [(20, (1, 3)), (70, (4, 3)), (40, (3, 5, True))])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_float32_rounds_factors_to_tf32_and_nothing_else(
-    cell: str, H: int, blocks: int, cutting: ModuleType
+    cell: str, H: int, by: tuple, cutting: ModuleType, tf32: None
 ) -> None:
     """A step by hand: the gates from sums of products of rounded factors, and back."""
-    cutting.by = (blocks, 3)
+    cutting.by = by
     kind = CELLS[cell]
     args = call(cell, SINGLE, H, 5, 1, 1)
     _, gx, w, b, _, h0, c0, *_ = args
@@ -57,14 +64,43 @@ def test_float32_rounds_factors_to_tf32_and_nothing_else(
     torch.testing.assert_close(got[4][0], dh0, **close)
 
 
-def test_float32_takes_the_exact_path_unless_torch_allows_tf32() -> None:
+def test_float32_is_rounded_only_where_torch_allows_tf32() -> None:
     backend = emulated.backend()
     like, sizes = torch.zeros(1), (3, 20, 1)
     assert not torch.backends.cudnn.allow_tf32
-    why = backend.plan("lstm", like, sizes, False, False)
-    assert why == "torch's precision settings do not allow TF32 in recurrent layers"
+    assert backend.plan("lstm", like, sizes, False, False).exact
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
-        assert isinstance(backend.plan("lstm", like, sizes, False, False), Plan)
+        assert not backend.plan("lstm", like, sizes, False, False).exact
+
+
+@pytest.mark.parametrize("by", [(1, 3), (4, 3), (5, 3, True)], ids=["one", "cluster", "grid"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_float32_is_as_exact_as_torch(cell: str, by: tuple, cutting: ModuleType) -> None:
+    """Sums of H products, of which those of TF32 would be off by a thousand times as much."""
+    cutting.by = by
+    H = 100 if by[0] == 1 else 200
+    args = call(cell, SINGLE, H, 3, 1, 1)
+    _, gx, w, b, _, h0, c0, *_ = args
+    gx.zero_(), w.mul_(0.3), b.zero_()  # where sigmoid and tanh do not saturate
+    gates = cutting.forward(*args, True, False)[4][0, :, 0]
+    sums = (h0[0].double() @ w[0].double().T).unflatten(1, (-1, H))
+    theirs = (h0[0] @ w[0].T).unflatten(1, (-1, H))
+    for k in range(2):  # i and f, or r and z
+        exact = sums[:, k].sigmoid()
+        error = (gates[:, k].double() - exact).abs().max()
+        assert error <= 2 * (theirs[:, k].sigmoid().double() - exact).abs().max() + 2**-23
+
+
+def test_an_infinite_factor_of_float32(cutting: ModuleType) -> None:
+    """Split in two, its small part would be NaN."""
+    cutting.by = (1, 3)
+    args = call("gru", SINGLE, 20, 3, 1, 1)
+    w, h0 = args[2], args[5]
+    w[0, 0, 0], w[0, 1, 3], w[0, 2, 5] = torch.inf, -torch.inf, 3e38
+    h0[0, :, (0, 3, 5)] = torch.tensor([1.0, -1.0, 1.5])[:, None]
+    r = cutting.forward(*args, True, False)[4][0, :, 0, 0]
+    expected = (h0[0] @ w[0, :3].T).sigmoid()
+    assert r[:, :3].isfinite().all() and torch.equal(r[:, :2], expected[:, :2])
 
 
 def test_sigmoid_and_tanh_of_whole_sequences() -> None:
