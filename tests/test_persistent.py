@@ -84,6 +84,7 @@ GRIDS = [
     ("gru", HALF, 200, 3, 2, 1, 5, 3, ""),
     ("lstm", SINGLE, 20, 3, 3, 2, 3, 3, "packed reset"),
     ("gru", SINGLE, 33, 17, 2, 1, 3, 9, ""),
+    ("lstm", SINGLE, 36, 9, 3, 1, 3, 9, "reset"),
     ("gru", SINGLE, 352, 9, 2, 1, 11, 9, ""),
 ]
 

@@ -58,7 +58,7 @@ def test_every_plan_fits(backward: bool, facts: tuple, exact: bool) -> None:
         # All rows, units and weights belong to someone.
         assert p["groups"] * p["rows"] >= B > (p["groups"] - 1) * p["rows"]
         assert p["cluster"] * p["units"] >= H > (p["cluster"] - 1) * p["units"]
-        assert p["units"] % 8 == 0
+        assert p["units"] % (16 // element if p["grid"] else 8) == 0
         pairs = -(-p["rows"] // 2)
         assert 2 * pairs * p["units"] <= p["elements"] * THREADS <= 4 * THREADS
         mine, all_units = gates * p["units"], p["cluster"] * p["units"]
@@ -105,6 +105,8 @@ def test_a_grid_holds_what_it_should(facts: tuple) -> None:
     assert fits(3, 2, 1536) and fits(3, 2, 2048) == large
     assert fits(4, 2, 1024, 2) == large
     assert fits(4, 4, 1024) == large and fits(4, 4, 1024, exact=True) == large
+    if large:
+        assert plan(4, 4, False, 16, 1500)["units"] == 12
 
 
 def test_a_grid_needs_all_of_the_device() -> None:

@@ -67,11 +67,13 @@ void lay_out_grid(const Problem& p, int held, Layout& l) {
 
 }  // namespace
 
+int units_at_once(const Problem& p, bool grid) { return grid ? 16 / p.element : 8; }
+
 Layout layout(const Problem& p, const Cut& cut) {
     Layout l = {};
     l.grid = cut.grid;
     l.cluster = cut.blocks;
-    l.units = int(round_up(divide_up(p.H, cut.blocks), 8));
+    l.units = int(round_up(divide_up(p.H, cut.blocks), units_at_once(p, cut.grid)));
     l.rows = cut.rows;
     l.tiles = int(divide_up(l.rows, 8));
     l.pairs = (l.rows + 1) / 2;

@@ -86,7 +86,7 @@ int at_once(const Facts& facts, const Cut& cut) {
 void try_clusters(const Problem& p, const Facts& facts, Plan& best) {
     for (int i = 0, blocks = 1; blocks <= largest_cluster; i++, blocks *= 2) {
         if (blocks > 1 && (facts.capability < 90 || facts.clusters[i] == 0)) continue;
-        const int64_t units = round_up(divide_up(p.H, blocks), 8);
+        const int64_t units = round_up(divide_up(p.H, blocks), units_at_once(p, false));
         if (units * (blocks - 1) >= p.H) continue;  // some would have none
         if (units > most_elements / 2) continue;
         const int64_t most = std::min<int64_t>({p.B, 32, most_elements / 2 / units * 2});
@@ -103,7 +103,8 @@ void try_clusters(const Problem& p, const Facts& facts, Plan& best) {
 
 // Teams of as few blocks as hold the weights, or more: fewer of them then, with more rows each.
 void try_grids(const Problem& p, const Facts& facts, Plan& best) {
-    for (int64_t units = 8; units < p.H && units <= most_elements / 2; units += 8) {
+    const int step = units_at_once(p, true);
+    for (int64_t units = 8; units < p.H && units <= most_elements / 2; units += step) {
         const int64_t blocks = divide_up(p.H, units);
         const int64_t teams = facts.grid / (blocks * p.D);
         if (teams == 0) continue;

@@ -64,7 +64,7 @@ struct Cut {
 struct Layout {
     bool grid;
     int cluster;   // blocks of a team
-    int units;     // of one block, a multiple of 8
+    int units;     // of one block, a multiple of units_at_once
     int rows;      // of one team
     int tiles;     // of 8 rows
     int pairs;     // of rows
@@ -82,6 +82,9 @@ struct Layout {
     int sums, bias, stage, weights, barriers;  // offsets
     int shared;                                // in all
 };
+
+// Units that are sent in one piece.
+int units_at_once(const Problem& problem, bool grid);
 
 // Throws std::invalid_argument where a block has too few threads.
 Layout layout(const Problem& problem, const Cut& cut);
