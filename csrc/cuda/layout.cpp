@@ -47,8 +47,8 @@ void lay_out_cluster(const Problem& p, Layout& l) {
     l.sums_size = sources * l.pairs * l.sums_pitch * 2 * int(sizeof(float));
 }
 
-// Blocks of a grid: what a warp takes in of the other factor, then the sums of 8 rows.
-void lay_out_grid(const Problem& p, int held, Layout& l) {
+// Blocks of a grid, which take the other factor into registers, 8 rows at a time.
+void lay_out_grid(const Problem& p, Layout& l) {
     const int width = 16 / p.element, chunk = spread_chunk_bytes / p.element;
     l.mail_units = int(round_up(p.H, width));
     l.strips = int(divide_up(l.units * (p.backward ? 1 : p.gates), spread_strip_rows));
@@ -56,10 +56,6 @@ void lay_out_grid(const Problem& p, int held, Layout& l) {
     const int slice = int(divide_up(l.chunks, recurrence_warps));
     l.per_warp = l.strips * slice;
     l.slots = int(divide_up(l.chunks, slice));
-    // All fragments in registers are of the first part.
-    constexpr int at_least = 4;
-    l.part = std::min(slice, std::max(int(divide_up(held, l.strips)), at_least));
-    l.operand_size = recurrence_warps * l.part * 2 * 32 * 16;
     l.sums_pitch = int(round_up(l.strips * spread_strip_rows - 4, 16)) + 4;
     constexpr int pairs = 4;
     l.sums_size = l.slots * pairs * l.sums_pitch * 2 * int(sizeof(float));
@@ -83,14 +79,13 @@ Layout layout(const Problem& p, const Cut& cut) {
     l.elements = elements <= few_elements * recurrence_threads ? few_elements : many_elements;
     const int held = held_fragments(l.elements, p.backward, l.grid, p.exact);
     if (l.grid)
-        lay_out_grid(p, held, l);
+        lay_out_grid(p, l);
     else
         lay_out_cluster(p, l);
     l.held = std::min(l.per_warp, held);
 
-    // The forward has two operands and one buffer of sums, the backward two of both; a grid one
-    // operand, and two of sums.
-    Places place(int64_t(l.operand_size) * (l.grid ? 1 : 2));
+    // Two operands, which a grid has not; the forward one buffer of sums, the others two.
+    Places place(int64_t(l.operand_size) * 2);
     l.sums = place.next(int64_t(l.sums_size) * (p.backward || l.grid ? 2 : 1));
     l.bias = place.next(p.backward ? 0 : l.units * p.gates * int64_t(sizeof(float)));
     const int staged = l.grid ? (p.backward ? p.gates : 1) : p.backward ? 0 : l.elements;

@@ -23,12 +23,13 @@ __device__ inline void post(void* to, uint4 bits) {
                        {other(bits.x), other(bits.y), other(bits.z), other(bits.w)});
 }
 
-// What a lane is to collect: pieces of 16 bytes, each half a chunk behind the one before.
+// What a lane is to take in: pieces of 16 bytes, each half a chunk behind the one before.
 struct Letters {
     const char* from;
     int number;  // of them; more is zero
     const char* later = nullptr;
     int at_from = 1 << 30;  // pieces from `from`; the others are from `later`
+    bool cut = false;       // all of it counts as zero
 
     __device__ const uint4* at(int i) const {
         return reinterpret_cast<const uint4*>((i < at_from ? from : later) + i * half_chunk);
@@ -40,33 +41,36 @@ private:
     static constexpr int half_chunk = spread_chunk_bytes / 2;
 };
 
-// Waits for n of them and leaves them as factors, or zeros where `cut`: `to` is a lane's, 32 apart.
-template <class P>
-__device__ inline void collect(uint4* to, int n, bool cut, const Letters& letters) {
-    constexpr int at_once = 4;
-    for (int first = 0; first < n; first += at_once) {
-        uint4 bits[at_once];
+// Four letters under way.
+class Delivery {
+public:
+    __device__ void order(const Letters& letters, int first) {
 #pragma unroll
-        for (int i = 0; i < at_once; i++) {
-            bits[i] = uint4{};
-            if (first + i < n && first + i < letters.number)
-                bits[i] = ptx::load_relaxed(letters.at(first + i));
+        for (int i = 0; i < 4; i++) {
+            bits_[i] = uint4{};
+            if (first + i < letters.number) bits_[i] = ptx::load_relaxed(letters.at(first + i));
         }
+    }
+    // Waits until they have come, as factors.
+    template <class P>
+    __device__ void take(uint4 (&factors)[4], const Letters& letters, int first) {
         Patience patience;
         for (;;) {
-            bool missing[at_once];
+            bool missing[4];
 #pragma unroll
-            for (int i = 0; i < at_once; i++) missing[i] = !has_come(bits[i]);
+            for (int i = 0; i < 4; i++) missing[i] = !has_come(bits_[i]);
             if (!missing[0] && !missing[1] && !missing[2] && !missing[3]) break;
             patience.lose();
 #pragma unroll
-            for (int i = 0; i < at_once; i++)
-                if (missing[i]) bits[i] = ptx::load_relaxed(letters.at(first + i));
+            for (int i = 0; i < 4; i++)
+                if (missing[i]) bits_[i] = ptx::load_relaxed(letters.at(first + i));
         }
 #pragma unroll
-        for (int i = 0; i < at_once; i++)
-            if (first + i < n) to[(first + i) * 32] = cut ? uint4{} : as_factors<P>(bits[i]);
+        for (int i = 0; i < 4; i++) factors[i] = letters.cut ? uint4{} : as_factors<P>(bits_[i]);
     }
-}
+
+private:
+    uint4 bits_[4];
+};
 
 }  // namespace rnn::cuda

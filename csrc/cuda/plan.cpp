@@ -57,10 +57,8 @@ double cluster_cycles(const Problem& p, const Layout& l) {
 double grid_cycles(const Problem& p, const Layout& l) {
     const double tiles = l.tiles, kept = l.per_warp - l.held;
     const double mail = double(l.rows) * l.mail_units * (p.backward ? p.gates : 1) * p.element;
-    const double factors = l.per_warp * 1024.0 + l.per_warp / double(l.strips) * 1024;
     const double sums = 2.0 * l.strips * spread_strip_rows * 8 * 4;
-    const double shared =
-        tiles * l.slots * (factors + kept / l.slots * recurrence_warps * fragment_bytes + sums);
+    const double shared = tiles * l.slots * (kept * fragment_bytes + sums);
     // Rows go eight by eight: while some are under way, others are multiplied.
     const double busy = std::max(
         {products_of(p, l, l.slots), shared / shared_bytes_per_cycle, mail / mail_bytes_per_cycle});

@@ -30,8 +30,9 @@ constexpr int spread_strip_rows = 16, spread_chunk_bytes = 128;
 // in registers: as many as the compiler places without spilling.
 constexpr int few_elements = 1, many_elements = 4;
 RNN_HD constexpr int held_fragments(int elements, bool backward, bool grid, bool exact) {
-    if (elements == few_elements) return (backward ? 8 : 9) - (grid ? 1 : 0);
-    return (backward ? 4 : 6) - (grid ? (exact ? 2 : 1) : 0);
+    const int held = elements == few_elements ? (backward ? 8 : 9) : backward ? 4 : 6;
+    if (!grid) return held;
+    return held - (elements == few_elements && !backward ? 2 : exact ? 3 : 2);
 }
 constexpr int largest_cluster = 16;
 constexpr int most_elements = many_elements * recurrence_threads;  // of a block
@@ -73,7 +74,6 @@ struct Layout {
     int per_warp;       // fragments
     int held;           // of them, in registers
     int slots;          // partial sums of a strip, at most
-    int part;           // chunks that a warp takes in at once; grid
     int mail_units;     // of a row of the mail, for each gate; grid
     int operand_pitch;  // of a row
     int operand_size;   // of one of two buffers, with which the memory begins

@@ -12,15 +12,15 @@ template <Cell C, class P, int E>
 __global__ void __launch_bounds__(recurrence_threads, 1)
     recurrence_backward_grid(const __grid_constant__ RecurrenceBackward p) {
     using S = storage_t<P>;
-    constexpr int G = C::gates, width = full_width<S>;
+    constexpr int G = C::gates;
     const Layout& l = p.layout;
     const Share share(p.sizes, l, p.sequence);
     const int units = l.units, H = share.H, lane = int(threadIdx.x % 32);
     char* const shared = ptx::dynamic_shared<char>();
     S* const stage = reinterpret_cast<S*>(shared + l.stage) + (int(threadIdx.x) - lane) * G;
-    const Spread<P, held_fragments(E, true, true, P::exact)> weights(
+    const Spread<P, held_fragments(E, true, true, P::exact), E == few_elements> weights(
         l, reinterpret_cast<uint4*>(shared + l.weights), reinterpret_cast<uint4*>(shared),
-        reinterpret_cast<uint4*>(shared), [&](int m, int column) {
+        [&](int m, int column) {
             const int unit = share.unit + m, g = column / l.mail_units;
             const int from = column % l.mail_units;
             const int64_t row = int64_t(share.d) * H + unit;
@@ -50,24 +50,23 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
                 reinterpret_cast<float*>(shared + l.sums + turn++ % 2 * l.sums_size), l.sums_pitch,
                 4};
             const int row = first + lane / 4;
-            const auto receive = [&](int chunk, int n, uint4* to) {
-                const int unit = (chunk * 8 + lane % 4) * width, of_last = (G - 1) * l.mail_units;
-                const auto within = [&](int units) {
-                    return Letters::within((units - unit) * int(sizeof(S)));
-                };
-                Letters letters = {reinterpret_cast<const char*>(mail(before + row, 0) + unit),
-                                   row < given ? within(G * l.mail_units) : 0};
-                if (p.mail_last) {
-                    letters.later =
-                        reinterpret_cast<const char*>(mail(before + row, G - 1) + unit - of_last);
-                    letters.at_from = within(of_last);
-                }
-                collect<P>(to, 2 * n, false, letters);
+            const int column = weights.column(), of_last = (G - 1) * l.mail_units;
+            const auto within = [&](int units) {
+                return Letters::within((units - column) * int(sizeof(S)));
             };
+            Letters letters = {reinterpret_cast<const char*>(mail(before + row, 0) + column),
+                               row < given ? max(within(G * l.mail_units), 0) : 0};
+            if (p.mail_last) {
+                letters.later =
+                    reinterpret_cast<const char*>(mail(before + row, G - 1) + column - of_last);
+                letters.at_from = within(of_last);
+            }
             if (first < given)
-                weights.multiply_by(receive, [&](int strip, bool more, const Sums& found) {
-                    keep_sums(sums, strip, more, found);
-                });
+                weights.multiply_by(
+                    letters, [](int) { return uint4{}; },
+                    [&](int strip, bool more, const Sums& found) {
+                        keep_sums(sums, strip, more, found);
+                    });
             __syncthreads();
 
             // The gates' gradients. All elements of a warp are of the same 8 rows.

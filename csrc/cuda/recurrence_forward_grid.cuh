@@ -19,9 +19,8 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
     char* const shared = ptx::dynamic_shared<char>();
     float* const bias = reinterpret_cast<float*>(shared + l.bias);
     S* const stage = reinterpret_cast<S*>(shared + l.stage) + int(threadIdx.x) - lane;
-    const Spread<P, held_fragments(E, false, true, P::exact)> weights(
+    const Spread<P, held_fragments(E, false, true, P::exact), E == few_elements> weights(
         l, reinterpret_cast<uint4*>(shared + l.weights), reinterpret_cast<uint4*>(shared),
-        reinterpret_cast<uint4*>(shared),
         [&](int m, int column) { return read_gates<C, P>(p, share, m, column); });
     ForwardUnits<C, P, E> own(p, share);
     __syncthreads();
@@ -42,23 +41,20 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
                 reinterpret_cast<float*>(shared + l.sums + turn++ % 2 * l.sums_size), l.sums_pitch,
                 4};
             const int row = first + lane / 4;
-            const bool cut =
-                share.sequence.resets && row < own.walk.cuts(share) && own.walk.cut_in(share)[row];
-            const auto receive = [&](int chunk, int n, uint4* to) {
-                const int unit = (chunk * 8 + lane % 4) * width;
-                if (row >= arrive && row < rows) {
-                    const S* const h0 = static_cast<const S*>(p.h0) + (share.state() + row) * H;
-                    for (int i = 0; i < 2 * n; i++) {
-                        const int first = unit + i * 4 * width;
-                        to[i * 32] = read_factors<P>(h0 + first, cut ? 0 : H - first, false);
-                    }
-                } else {
-                    const int bytes = (l.mail_units - unit) * int(sizeof(S));
-                    const auto from = reinterpret_cast<const char*>(mail(before + row) + unit);
-                    collect<P>(to, 2 * n, cut, {from, row < arrive ? Letters::within(bytes) : 0});
-                }
+            const int bytes = (l.mail_units - weights.column()) * int(sizeof(S));
+            Letters letters = {reinterpret_cast<const char*>(mail(before + row) + weights.column()),
+                               row < arrive ? Letters::within(bytes)
+                               : row < rows ? -1
+                                            : 0};
+            if (share.sequence.resets && row < own.walk.cuts(share))
+                letters.cut = own.walk.cut_in(share)[row];
+            const auto initial = [&](int piece) {
+                const int unit = weights.column() + piece * 4 * width;
+                const int64_t at = (share.state() + row) * H + unit;
+                return read_factors<P>(static_cast<const S*>(p.h0) + at, letters.cut ? 0 : H - unit,
+                                       false);
             };
-            weights.multiply_by(receive, [&](int strip, bool more, const Sums& found) {
+            weights.multiply_by(letters, initial, [&](int strip, bool more, const Sums& found) {
                 keep_sums(sums, strip, more, found);
             });
             __syncthreads();
