@@ -2,8 +2,8 @@
 `python -m benchmarks.cuts --device cuda`.
 
 One recurrence by itself, no input product: microseconds per step on each size of cluster, and of
-team of a grid, that can hold the weights. A whole run replaces the device's file under benchmarks/results/cuts; constants
-in csrc/cuda/plan.cpp come from there.
+team of a grid, that can hold the weights. A whole run replaces the device's file under
+benchmarks/results/cuts; constants in csrc/cuda/plan.cpp come from there.
 """
 
 import sys

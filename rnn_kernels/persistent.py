@@ -130,20 +130,18 @@ def _blank(mail: Tensor) -> Tensor:
     return mail
 
 
-def _mail(plan: Plan, arrays: list[Tensor], *gates: int) -> list[Tensor | None]:
-    """Where blocks of a grid leave what others need: ``arrays``, or one beside whose rows align.
+def _mail(plan: Plan, *outputs: Tensor) -> tuple[Tensor | None, ...]:
+    """Where blocks of a grid leave what others need: in ``outputs`` (…, H), contiguous.
 
-    Args:
-        arrays: (N, D, …, H) contiguous.
-        gates: how many the one beside has.
+    Where these rows are not whole pieces of 16 bytes, it is one array beside, like the first.
     """
     if not plan.grid:
-        return [None] * len(arrays)
-    N, D, H = arrays[0].shape[0], arrays[0].shape[1], arrays[-1].shape[-1]
-    if H == plan.mail_units:
-        return [_blank(array) for array in arrays]
-    beside = arrays[0].new_empty(N, D, *gates, plan.mail_units)
-    return [_blank(beside), *[None] * (len(arrays) - 1)]
+        return (None,) * len(outputs)
+    *leading, H = outputs[0].shape
+    if plan.mail_units == H:
+        return tuple(map(_blank, outputs))
+    beside = outputs[0].new_empty(*leading, plan.mail_units)
+    return _blank(beside), *[None] * (len(outputs) - 1)
 
 
 @torch.no_grad()
@@ -175,7 +173,7 @@ def forward(
         kind, gx, H, save, cells, own_gx, kernels.saved_dtype(gx.dtype)
     )
     h_n, c_n = torch.empty_like(h0), None if c0 is None else torch.empty_like(c0)
-    (mail,) = _mail(plan, [y.view(-1, D, H)])
+    (mail,) = _mail(plan, y.view(-1, D, H))
     kernels.recurrence_forward(
         Forward(
             cell, (B, H, D), T, plan, _table(batch_sizes, gx.device), resets, gx, w_hh, b_hh,
@@ -223,10 +221,8 @@ def backward(
     dgh_last = y.new_empty(*leading, D, H) if last else None
     h_before = y.new_empty(*leading, D, H) if weights and not whole else None
     dh0, dc0 = torch.empty_like(h0), None if c0 is None else torch.empty_like(c0)
-    posted = [dgx.view(-1, D, kind.gates, H)]
-    if dgh_last is not None:
-        posted.append(dgh_last.view(-1, D, H))
-    mail, mail_last = (*_mail(plan, posted, kind.gates), None)[:2]
+    others = [] if dgh_last is None else [dgh_last]
+    mail, mail_last, *_ = *_mail(plan, dgx.view(-1, D, kind.gates, H), *others), None
     kernels.recurrence_backward(
         Backward(
             cell, (B, H, D), T, plan, _table(batch_sizes, y.device), resets,

@@ -12,7 +12,6 @@ from persistent_calls import SINGLE, call
 from torch import Tensor
 
 from rnn_kernels.cells import CELLS
-from rnn_kernels.persistent import Plan
 
 pytestmark = pytest.mark.emulated
 

@@ -68,7 +68,7 @@ public:
             if (strip == 0 && i == 0) {
                 if (!ahead) next.order(letters, before * 2);
                 next.template take<P>(factors, letters, before * 2);
-                if (ahead) next.order(letters, before * 2 + 4);
+                if (ahead && before + n < chunks_) next.order(letters, before * 2 + 4);
                 if (letters.number < 0)
 #pragma unroll
                     for (int j = 0; j < 4; j++) factors[j] = other(before * 2 + j);
