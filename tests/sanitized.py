@@ -16,7 +16,7 @@ def main() -> None:
     torch.manual_seed(0)
     with rk.backend("cuda"), torch.device("cuda"):
         for cell, dtype, H, both in itertools.product(
-            ("LSTM", "GRU"), DTYPES, (7, 40, 200), (False, True)
+            ("LSTM", "GRU"), DTYPES, (7, 40, 200, 1000), (False, True)
         ):
             layer = getattr(rk, cell)(5, H, bidirectional=both, bias=both).to(dtype)
             x = torch.randn(4, 3, 5).to(dtype).requires_grad_()

@@ -58,8 +58,14 @@ def layers() -> list[torch.nn.Module]:
         getattr(rk, cell)(I, H, bidirectional=both).to(dtype)
         for cell in ("LSTM", "GRU")
         for both in (False, True)
-        # Per step, on one block, and on clusters of several.
-        for dtype, H in ((torch.float32, 40), (torch.bfloat16, 40), (torch.bfloat16, 300))
+        # Per step, on one block, exactly, on clusters of several, and on the grid.
+        for dtype, H in (
+            (torch.float64, 40),
+            (torch.bfloat16, 40),
+            (torch.float32, 40),
+            (torch.bfloat16, 300),
+            (torch.bfloat16, 1001),
+        )
     ]
 
 

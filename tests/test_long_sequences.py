@@ -17,7 +17,7 @@ def weights(cell: str, H: int) -> Weights:
     return Weights(made.weight_ih_l0, made.weight_hh_l0, made.bias_ih_l0, made.bias_hh_l0)
 
 
-@pytest.mark.parametrize(("T", "H"), [(70_000, 40), (1_000_001, 40), (70_000, 300)])
+@pytest.mark.parametrize(("T", "H"), [(70_000, 40), (1_000_001, 40), (70_000, 300), (70_000, 1024)])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @torch.no_grad()
 def test_a_long_sequence_is_its_two_halves(cell: str, T: int, H: int) -> None:
@@ -53,14 +53,21 @@ def test_more_elements_than_32_bits_count() -> None:
 
 @torch.no_grad()
 def test_several_at_once() -> None:
-    """On streams of their own, with clusters that want the same multiprocessors."""
-    x = torch.randn(200, 64, 1, device="cuda", dtype=HALF)
-    models = [rk.LSTM(1, H).to("cuda", HALF) for H in (40, 300, 512, 300)]
+    """On streams of their own, clusters and grids that want the same multiprocessors.
+
+    Beside them the products of somebody else.
+    """
+    x = torch.randn(200, 16, 1, device="cuda", dtype=HALF)
+    models = [rk.LSTM(1, H).to("cuda", HALF) for H in (40, 1024, 300, 2048, 512, 1024)]
     expected = [model(x)[0] for model in models]
-    streams = [torch.cuda.Stream() for _ in models]
+    streams, other = [torch.cuda.Stream() for _ in models], torch.cuda.Stream()
+    a = torch.randn(4096, 4096, device="cuda", dtype=HALF)
     torch.cuda.synchronize()
     for _ in range(5):
         got = []
+        with torch.cuda.stream(other):
+            for _ in range(10):
+                torch.mm(a, a)
         for model, stream in zip(models, streams, strict=True):
             with torch.cuda.stream(stream):
                 got.append(model(x)[0])
