@@ -7,21 +7,20 @@
 namespace rnn::cuda {
 
 template <Cell C, class P, int E>
-class BackwardUnits {
+class BackwardUnits : public Units<C, E> {
+    using Base = Units<C, E>;
+    using Base::share_, Base::one_, Base::gates_, Base::kept, Base::state;
     using S = storage_t<P>;
     using Value = typename P::Value;
     static constexpr int G = C::gates, K = C::saved;
 
 public:
+    using Base::mine, Base::walk;
+
     // Gradients of the final states wait for their row's last step.
     __device__ BackwardUnits(const RecurrenceBackward& p, const Share& share)
-        : mine(share, p.layout.units),
-          walk(share, share.d || !share.steps ? 0 : share.steps - 1, share.d == 1),
-          p_(p),
-          share_(share),
-          one_(share, walk.first, share.H),
-          gates_(share, walk.first, G * share.H),
-          others_(share, walk.first, K * share.H) {
+        : Base(share, p.layout, share.d || !share.steps ? 0 : share.steps - 1, share.d == 1),
+          p_(p) {
 #pragma unroll
         for (int e = 0; e < E; e++) {
             const Element at = mine[e];
@@ -70,10 +69,7 @@ public:
 
     // On to the next step.
     __device__ void move() {
-        const int moved = walk.move(share_);
-        one_.move(moved);
-        gates_.move(moved);
-        others_.move(moved);
+        Base::advance();
         load();
     }
 
@@ -87,19 +83,11 @@ public:
         if constexpr (C::has_c) narrow(plain(dc_[e]), static_cast<S*>(p_.dc0)[state(at)]);
     }
 
-    const Elements<E> mine;
-    Walk walk;
-
 private:
-    // In (D, B, H).
-    __device__ int64_t state(const Element& at) const {
-        return (share_.state() + at.row) * share_.H + share_.unit + at.unit;
-    }
     __device__ void load() {
         const int rows = walk.rows(share_), arrive = walk.arrive(share_);
         const int leave = walk.leave(share_), H = share_.H;
         const int64_t back = int64_t(walk.back(share_)) * share_.D * H;
-        const Start& kept = K == G ? gates_ : others_;
 #pragma unroll
         for (int e = 0; e < E; e++) {
             const Element at = mine[e];
@@ -108,7 +96,7 @@ private:
             const int row = at.row * share_.D, here = row * H + at.unit;
 #pragma unroll
             for (int i = 0; i < K; i++)
-                in_.saved[e][i] = kept.template in<S>(p_.saved)[(row * K + i) * H + at.unit];
+                in_.saved[e][i] = kept().template in<S>(p_.saved)[(row * K + i) * H + at.unit];
             if (p_.dy) in_.dy[e] = one_.template in<S>(p_.dy)[here];
             if constexpr (C::has_c) in_.c[e] = one_.template in<float>(p_.c_all)[here];
             if (at.row < arrive) {
@@ -128,8 +116,6 @@ private:
     }
 
     const RecurrenceBackward& p_;
-    const Share& share_;
-    Start one_, gates_, others_;
     float direct_[E];  // gradient of the hidden state, less what its product brings
     Value dc_[E];
     // What a step takes in, as it lies in memory: loaded a step ahead, and not touched until then,

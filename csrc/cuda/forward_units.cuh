@@ -7,21 +7,19 @@
 namespace rnn::cuda {
 
 template <Cell C, class P, int E>
-class ForwardUnits {
+class ForwardUnits : public Units<C, E> {
+    using Base = Units<C, E>;
+    using Base::share_, Base::one_, Base::gates_, Base::kept, Base::state;
     using S = storage_t<P>;
     using Value = typename P::Value;
     static constexpr int G = C::gates, K = C::saved;
 
 public:
+    using Base::mine, Base::walk;
+
     // Initial states; those that a reset cuts off are zero.
     __device__ ForwardUnits(const RecurrenceForward& p, const Share& share)
-        : mine(share, p.layout.units),
-          walk(share, share.d && share.steps ? share.steps - 1 : 0, share.d == 0),
-          p_(p),
-          share_(share),
-          one_(share, walk.first, share.H),
-          gates_(share, walk.first, G * share.H),
-          others_(share, walk.first, K * share.H) {
+        : Base(share, p.layout, share.d && share.steps ? share.steps - 1 : 0, share.d == 0), p_(p) {
 #pragma unroll
         for (int e = 0; e < E; e++) {
             const Element at = mine[e];
@@ -68,10 +66,9 @@ public:
         h[e] = widen(rounded);
         if (!posted) one_.template in<S>(p_.y)[row * H + at.unit] = rounded;
         if (p_.saved) {
-            const Start& kept = K == G ? gates_ : others_;
 #pragma unroll
             for (int i = 0; i < K; i++)
-                narrow(plain(s[i]), kept.template in<S>(p_.saved)[(row * K + i) * H + at.unit]);
+                narrow(plain(s[i]), kept().template in<S>(p_.saved)[(row * K + i) * H + at.unit]);
         }
         if constexpr (C::has_c)
             if (p_.c_all) one_.template in<float>(p_.c_all)[row * H + at.unit] = plain(c_[e]);
@@ -81,10 +78,7 @@ public:
 
     // On to the next step.
     __device__ void move() {
-        const int moved = walk.move(share_);
-        one_.move(moved);
-        gates_.move(moved);
-        others_.move(moved);
+        Base::advance();
         load();
     }
 
@@ -98,15 +92,9 @@ public:
         }
     }
 
-    const Elements<E> mine;
-    Walk walk;
     float h[E];  // as it goes on to the next step
 
 private:
-    // In (D, B, H).
-    __device__ int64_t state(const Element& at) const {
-        return (share_.state() + at.row) * share_.H + share_.unit + at.unit;
-    }
     __device__ void load() {
         const int rows = walk.rows(share_), leave = walk.leave(share_), H = share_.H;
         const S* const gx = gates_.template in<S>(p_.gx);
@@ -122,8 +110,6 @@ private:
     }
 
     const RecurrenceForward& p_;
-    const Share& share_;
-    Start one_, gates_, others_;
     Value c_[E];
     // What a step takes in, as it lies in memory: loaded a step ahead, and not touched until then,
     // for that would wait for it.

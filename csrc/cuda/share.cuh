@@ -159,6 +159,43 @@ struct Elements {
     __device__ const Element& operator[](int e) const { return of[e]; }
 };
 
+// A thread's elements on their way through time.
+template <Cell C, int E>
+class Units {
+public:
+    const Elements<E> mine;
+    Walk walk;
+
+protected:
+    // Begins at time t.
+    __device__ Units(const Share& share, const Layout& l, int t, bool forth)
+        : mine(share, l.units),
+          walk(share, t, forth),
+          share_(share),
+          one_(share, walk.first, share.H),
+          gates_(share, walk.first, C::gates * share.H),
+          others_(share, walk.first, C::saved * share.H) {}
+    // On to the next step.
+    __device__ void advance() {
+        const int moved = walk.move(share_);
+        one_.move(moved);
+        gates_.move(moved);
+        others_.move(moved);
+    }
+    // Of what is saved.
+    __device__ const Start& kept() const { return C::saved == C::gates ? gates_ : others_; }
+    // In (D, B, H).
+    __device__ int64_t state(const Element& at) const {
+        return (share_.state() + at.row) * share_.H + share_.unit + at.unit;
+    }
+
+    const Share& share_;
+    Start one_, gates_;  // of a value for each unit, of one for each of its gates
+
+private:
+    Start others_;
+};
+
 // A warp's 32 elements as pieces of 16 bytes, each some units of one row side by side.
 template <class S>
 struct Pieces {
