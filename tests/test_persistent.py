@@ -82,6 +82,10 @@ GRIDS = [
     ("lstm", HALF, 16, 2, 40, 1, 2, 2, "reset"),
     ("lstm", HALF, 40, 100, 2, 1, 4, 50, ""),
     ("gru", HALF, 200, 3, 2, 1, 5, 3, ""),
+    # Two elements of a thread among the same eight rows; an eight whose rows have all ended.
+    ("lstm", HALF, 40, 8, 2, 1, 1, 8, ""),
+    ("gru", BRAIN, 40, 8, 2, 1, 1, 8, "reset"),
+    ("lstm", HALF, 9, 9, 18, 2, 2, 9, "packed"),
     ("lstm", SINGLE, 20, 3, 3, 2, 3, 3, "packed reset"),
     ("gru", SINGLE, 33, 17, 2, 1, 3, 9, ""),
     ("lstm", SINGLE, 36, 9, 3, 1, 3, 9, "reset"),

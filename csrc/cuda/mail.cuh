@@ -29,7 +29,7 @@ struct Letters {
     int number;  // of them; more is zero
     const char* later = nullptr;
     int at_from = 1 << 30;  // pieces from `from`; the others are from `later`
-    bool cut = false;       // all of it counts as zero
+    uint8_t cut = 0;        // all of it counts as zero
 
     __device__ const uint4* at(int i) const {
         return reinterpret_cast<const uint4*>((i < at_from ? from : later) + i * half_chunk);
@@ -60,10 +60,10 @@ public:
 #pragma unroll
             for (int i = 0; i < 4; i++) missing[i] = !has_come(bits_[i]);
             if (!missing[0] && !missing[1] && !missing[2] && !missing[3]) break;
-            patience.lose();
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 if (missing[i]) bits_[i] = ptx::load_relaxed(letters.at(first + i));
+            patience.lose();  // while they are under way
         }
 #pragma unroll
         for (int i = 0; i < 4; i++) factors[i] = letters.cut ? uint4{} : as_factors<P>(bits_[i]);

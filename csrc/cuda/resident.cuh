@@ -79,13 +79,20 @@ public:
 #pragma unroll
         for (int k = 0; k < held; k++) {
 #pragma unroll 1
-            for (int i = 0; i < 4; i++) lanes[i * 32] = k < count_ ? fragment(k, i) : uint4{};
+            for (int i = 0; i < 4; i++) {
+                uint4 piece = {};
+                if (k < count_) piece = fragment(k, i);
+                lanes[i * 32] = piece;
+            }
 #pragma unroll
             for (int i = 0; i < 4; i++) held_[k].row[i] = lanes[i * 32];
         }
         for (int k = held; k < count_; k++)
 #pragma unroll 1
-            for (int i = 0; i < 4; i++) rest_[((k - held) * 4 + i) * 32] = fragment(k, i);
+            for (int i = 0; i < 4; i++) {
+                const uint4 piece = fragment(k, i);
+                rest_[((k - held) * 4 + i) * 32] = piece;
+            }
     }
 
     // With up to 8 rows of `operand`, `pitch` bytes apart; sums of any beyond `rows` mean nothing.

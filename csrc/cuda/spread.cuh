@@ -46,7 +46,10 @@ public:
         }
         for (int k = held; k < count; k++)
 #pragma unroll 1
-            for (int i = 0; i < 4; i++) rest_[((k - held) * 4 + i) * 32] = fragment(k, i);
+            for (int i = 0; i < 4; i++) {
+                const uint4 piece = fragment(k, i);
+                rest_[((k - held) * 4 + i) * 32] = piece;
+            }
     }
 
     // The first that this lane takes in of row g; its other pieces follow each half a chunk.
