@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import emulated
 import pytest
 import torch
+from persistent_calls import H100
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
@@ -37,6 +38,14 @@ def test_names_the_plan_of_each_layer(on_cuda: None, capsys: pytest.CaptureFixtu
     assert "one launch: one block has all weights, 40 units each" in printed
     assert "µs per step predicted" in printed and "measured" not in printed
     assert not model["body"]._forward_pre_hooks
+
+
+@pytest.mark.emulated
+def test_names_a_grid(on_cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emulated.backend(), "facts", lambda index: H100)
+    (found,) = rk.explain(rk.LSTM(3, 1024).half(), torch.randn(2, 16, 3).half())
+    assert found.forward.plan.grid and found.backward.plan.grid
+    assert "one launch: the whole grid in teams of 64 blocks, 16 units each" in str(found)
 
 
 @pytest.mark.emulated
