@@ -16,7 +16,7 @@ from .conversion import convert, to_torch
 from .explanation import explain
 from .modules import GRU, LSTM
 from .recomputation import recompute
-from .step_graphs import clear_graphs
+from .step_graphs import clear_graphs, record_steps
 
 try:
     __version__ = version("rnn_kernels")
@@ -30,6 +30,7 @@ __all__ = [
     "LSTMCell",
     "backend",
     "clear_graphs",
+    "record_steps",
     "convert",
     "explain",
     "functional",

@@ -43,6 +43,14 @@ class _Side:
 _sides: WeakValueDictionary[tuple[int, int], _Side] = WeakValueDictionary()
 
 
+def _end_allocation(index: int, pool: tuple[int, int]) -> None:
+    """What a capture that fails leaves undone: torch ends it only after CUDA's own end."""
+    end = getattr(torch._C, "_cuda_endAllocateToPool", None)  # since torch 2.7
+    if end is not None:
+        end(index, pool)
+        torch._C._cuda_releasePool(index, pool)
+
+
 class CudaGraph:
     """A graph of CUDA, recorded for the current stream.
 
@@ -58,6 +66,7 @@ class CudaGraph:
         # In older versions of torch a capture begins by writing the state of random numbers, which
         # other graphs may read.
         self._side.stream.wait_stream(current)
+        ended = False
         try:
             with torch.cuda.stream(self._side.stream):
                 self._graph.capture_begin(self._side.pool, capture_error_mode="thread_local")
@@ -65,8 +74,11 @@ class CudaGraph:
                     work()
                 finally:
                     self._graph.capture_end()
-        except BaseException:  # torch may think for good that this pool is being captured into
+                    ended = True
+        except BaseException:
             _sides.pop(key, None)
+            if not ended:  # torch's allocator still thinks that the capture is under way
+                _end_allocation(device.index, self._side.pool)
             raise
         current.wait_stream(self._side.stream)
 
@@ -78,5 +90,7 @@ class CudaGraph:
         if device.index != torch.cuda.current_device():
             return None
         if torch.cuda.is_current_stream_capturing():  # the steps belong into the user's graph
+            return None
+        if torch.cuda.get_allocator_backend() != "native":  # pools are its business
             return None
         return torch._C._cuda_getCurrentRawStream(device.index)

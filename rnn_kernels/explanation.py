@@ -146,7 +146,10 @@ def _layers(name: str, module: LSTM | GRU, input: Tensor | PackedSequence) -> li
     backend = backends.choose(cell, dtype, weight.device.type, projected)
     weight, beside = weight.to(dtype), None
     if L > 1 and D == 1 and not projected:
-        grads = any(p.requires_grad for p in module.parameters())
+        drops = module.training and module.dropout > 0
+        grads = (torch.is_grad_enabled() or drops) and any(
+            p.requires_grad for p in module.parameters()
+        )
         call = (cell, weight, (B, H), T, L, batch_sizes is not None, grads)
         beside = wavefront.planned(BACKENDS[backend], *call)
     passes = [
@@ -213,13 +216,13 @@ def measured_us(
     new, generator = weight.new_empty, torch.Generator(weight.device).manual_seed(0)
 
     def forward(save: bool) -> tuple[Tensor | None, ...]:
-        return backend.forward(cell, gx, w, None, None, h, c, batch_sizes, None, save, False)
+        return backend.forward(cell, gx, w, b, None, h, c, batch_sizes, None, save, False)
 
     gx, w, h = (
         new(*shape).uniform_(-1, 1, generator=generator) / H**0.5
         for shape in ((*lead, D, kind.gates * H), (D, kind.gates * H, H), (D, B, H))
     )
-    c = h if kind.has_c else None
+    c, b = h if kind.has_c else None, new(D, kind.gates * H).zero_()
     if backward:
         y, _, _, c_all, saved = forward(True)
         rest = (w, None, h, c, y, c_all, saved, batch_sizes, None, False, False)

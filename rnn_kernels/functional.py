@@ -121,7 +121,7 @@ def stack(
     if resets is not None and swap:
         resets = resets.transpose(0, 1)
     dropout = dropout if training else 0
-    lengths = wavefront.lengths(cell, x, weights, h0, c0, batch_sizes)
+    lengths = wavefront.lengths(cell, x, weights, h0, c0, batch_sizes, dropout)
     if lengths is not None:
         x, finals_h, finals_c, states = wavefront.run(
             layer, Lanes(x.device, len(weights)), lengths, cell, x, weights, h0, c0, dropout,

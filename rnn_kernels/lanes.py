@@ -21,12 +21,23 @@ def beside(index: int, stream: int) -> int:
     return _beside.get((index, stream), 1)
 
 
+# torch has so many streams and deals them out in turn: to us, and to anyone.
+_POOL = 32
+
+
 @cache
 def _streams(index: int, caller: int, count: int) -> tuple[torch.cuda.Stream, ...]:
+    """None of them where not so many are left that are neither lanes nor the caller's."""
     # Each caller has its own: a capture of one into a graph takes hold of its lanes as well.
-    streams = tuple(torch.cuda.Stream(index) for _ in range(count))
-    _beside.update({(index, stream.cuda_stream): count for stream in streams})
-    return streams
+    found: dict[int, torch.cuda.Stream] = {}
+    for _ in range(_POOL):
+        stream = torch.cuda.Stream(index)
+        if stream.cuda_stream != caller and (index, stream.cuda_stream) not in _beside:
+            found[stream.cuda_stream] = stream
+        if len(found) == count:
+            _beside.update({(index, address): count for address in found})
+            return tuple(found.values())
+    return ()
 
 
 class Lanes:
@@ -36,6 +47,12 @@ class Lanes:
     into a CUDA graph follows these events: lanes join it as they wait for the caller, and have to
     lead back to it.
     """
+
+    @staticmethod
+    def exist(device: torch.device, count: int) -> bool:
+        """Whether the current stream has so many beside it."""
+        caller = torch.cuda.current_stream(device).cuda_stream
+        return bool(_streams(device.index, caller, count))
 
     def __init__(self, device: torch.device, count: int) -> None:
         caller = torch.cuda.current_stream(device)

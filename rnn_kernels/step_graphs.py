@@ -118,7 +118,6 @@ class _Entry:
 
     calls: int = 0
     recorded: _Recorded | None = None
-    failed: bool = False
     busy: bool = False  # a thread runs it, on arrays that there are once
 
 
@@ -160,6 +159,19 @@ def _make_room(nbytes: int, calls: int) -> bool:
     return True
 
 
+def record_steps(on: bool) -> None:
+    """Whether steps are recorded and replayed at all, in this process; they are by default.
+
+    Turn it off before the first call if other threads use the same GPU in ways that a capture of
+    ours, a few milliseconds for each kind of call, would disturb: while one is under way, torch
+    refuses ``torch.cuda.empty_cache()``, does not retry what finds no memory, and in some versions
+    refuses random numbers, each with an error in the thread that asks.
+    """
+    global _recording
+    _recording = on
+
+
+_recording = True
 atexit.register(clear_graphs)  # while there still is a CUDA to free them with
 
 _allowed: ContextVar[bool] = ContextVar("rnn_kernels.step_graphs", default=False)
@@ -198,7 +210,7 @@ def expected(
     cell: str, dtype: torch.dtype, device: torch.device, T: int, sizes: tuple[int, int, int]
 ) -> bool:
     """Whether a call of this kind, here and now, would be replayed once it has been recorded."""
-    return device.type in GRAPHS and worthwhile(cell, dtype, T, sizes) and plain()
+    return _recording and device.type in GRAPHS and worthwhile(cell, dtype, T, sizes) and plain()
 
 
 def run(
@@ -229,7 +241,7 @@ def run(
 def _ready(loop: Loop, kernels: Kernels, w: Tensor, call: Call) -> _Entry | None:
     """The entry of a call, recorded and taken, or None if it has to run step by step."""
     T, (device, dtype) = call.table.shape[0], (w.device, w.dtype)
-    graph = GRAPHS.get(device.type)
+    graph = GRAPHS.get(device.type) if _recording else None
     if graph is None or not worthwhile(call.cell, dtype, T, call.sizes):
         return None
     arrays = w, *call[3:]
@@ -241,7 +253,7 @@ def _ready(loop: Loop, kernels: Kernels, w: Tensor, call: Call) -> _Entry | None
         entry = _entries.setdefault(key, _Entry())
         _entries.move_to_end(key)
         entry.calls += 1
-        if entry.busy or entry.failed:
+        if entry.busy:
             return None
         entry.busy = True  # so that nothing below drops it
         try:
@@ -250,8 +262,10 @@ def _ready(loop: Loop, kernels: Kernels, w: Tensor, call: Call) -> _Entry | None
             if entry.recorded is None and _make_room(_nbytes(arrays), entry.calls):
                 entry.recorded = _Recorded(graph, loop, kernels, w, call)
         except RuntimeError as error:  # CUDA's, the allocator's or Triton's; the steps still run
-            entry.failed = True
-            warnings.warn(f"steps were not recorded in a CUDA graph: {error}", stacklevel=2)
+            GRAPHS.pop(device.type)  # and no others: torch is not what it was after such a failure
+            warnings.warn(
+                f"steps are no longer recorded in CUDA graphs, because of: {error}", stacklevel=2
+            )
         finally:
             entry.busy = entry.recorded is not None
         return entry if entry.busy else None

@@ -10,6 +10,7 @@ from torch.nn import Parameter
 _dispatch_modes = getattr(torch._C, "_len_torch_dispatch_stack", None)
 _functorch_level = getattr(torch._C._functorch, "maybe_current_level", None)
 _tracing = getattr(torch._C, "_get_tracing_state", None)
+_saved_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
 _known = None not in (_dispatch_modes, _functorch_level, _tracing)
 _PLAIN = frozenset((Tensor, Parameter, type(None)))
 
@@ -35,6 +36,14 @@ def stored(*tensors: Tensor | None) -> bool:
     except (NotImplementedError, RuntimeError):
         return False
     return True
+
+
+def hooked() -> bool:
+    """True where hooks have what autograd saves: checkpointing, offloading.
+
+    Also wherever this torch (before 2.7) does not let us find out.
+    """
+    return _saved_hooks is None or _saved_hooks(True) is not None
 
 
 def unwatched(*tensors: Tensor | None) -> bool:

@@ -26,7 +26,7 @@ from . import backends, checks
 from .cells import CELLS
 from .lanes import CALLER, Lanes
 from .registration import AUTOCAST_FROM
-from .tracing import unwatched
+from .tracing import hooked, unwatched
 from .weights import Weights, biases
 
 # None of these is measured on a GPU. A chunk is a launch of the product and one of the recurrence,
@@ -37,7 +37,9 @@ CHUNK_NS = 15e3
 HOST_NS = 60e3, 150e3
 # The products of a step, as the planner takes them; a lane has its share of the device for them.
 FLOP_PER_NS = 300e3
-LENGTHS = (32, 64, 128, 256, 512)
+SHORTEST = 32  # steps of a chunk
+# How many there may be: the gradients of a weight from all of them are there at once.
+NUMBERS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
 WORTH_IT = 1.1
 
 
@@ -76,7 +78,7 @@ def cut(T: int, L: int, step_ns: tuple[tuple[float, float], ...], captured: bool
             for k, step in enumerate(step_ns)
         )
 
-    counts = {-(-T // length) for length in LENGTHS if length < T}
+    counts = [K for K in NUMBERS if T >= K * SHORTEST]
     if not counts:
         return None
     sequential = time(1, False, False)
@@ -127,11 +129,13 @@ def lengths(
     h0: Tensor,
     c0: Tensor | None,
     batch_sizes: Tensor | None,
+    dropout: float,
 ) -> tuple[int, ...] | None:
     """Steps of each chunk, or None where the layers run one after the other.
 
     Args:
         input: (T, B, I) or (N, I).  h0, c0: (L, B, H).
+        dropout: between layers, 0 for none.
     """
     if len(weights) == 1 or torch.compiler.is_compiling() or not input.is_cuda:
         return None
@@ -139,14 +143,21 @@ def lengths(
         return None
     steps = len(input if batch_sizes is None else batch_sizes)
     tensors = [input, h0, c0, *(t for (w,) in weights for t in w)]
-    if steps <= min(LENGTHS) or not unwatched(*tensors):
+    if steps < 2 * SHORTEST or not unwatched(*tensors):
+        return None
+    if hooked():  # a checkpoint may leave a call in the middle of its second run, lanes and all
         return None
     like = input.new_empty(0, dtype=_dtype(input))
     kernels = backends.BACKENDS[backends.choose(cell, like.dtype, "cuda", False)]
-    backward = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    # With dropout alike whether gradients are on or not: the two runs of a checkpoint, the first of
+    # which has them off, have to draw the same masks.
+    backward = torch.is_grad_enabled() or dropout > 0
+    backward = backward and any(t is not None and t.requires_grad for t in tensors)
     sizes, packed = (h0.shape[1], weights[0][0].w_hh.shape[1]), batch_sizes is not None
     found = planned(kernels, cell, like, sizes, steps, len(weights), packed, backward)
-    return None if found is None else found.lengths
+    if found is None or not Lanes.exist(input.device, len(weights)):
+        return None
+    return found.lengths
 
 
 def _dtype(t: Tensor) -> torch.dtype:
@@ -219,24 +230,31 @@ def run(
     lanes.uses(0, input)
     for l in range(L):
         lanes.uses(l, h[l], c[l], resets, *own[l][0])
-    for stage in range(K + L - 1):  # what can run at once is issued in a row
-        for l in range(max(0, stage - K + 1), min(L, stage + 1)):
-            k = stage - l
-            with lanes.on(l):
-                x = xs[k]
-                if l:
-                    lanes.wait(l, done[k])
-                    lanes.uses(l, x)
-                    x = F.dropout(x, dropout) if dropout else x
-                xs[k], h[l], c_n, state = layer(
-                    cell, x, own[l][k : k + 1], h[l], c[l],
-                    batch_sizes=counts[k], resets=cuts[k], cells=cells,
-                )  # fmt: skip
-                if c0 is not None:  # c_n may also be empty otherwise
-                    c[l] = c_n
-                if cells:
-                    states[l].append(state)
-            done[k] = lanes.event(l)
+    try:
+        for stage in range(K + L - 1):  # what can run at once is issued in a row
+            for l in range(max(0, stage - K + 1), min(L, stage + 1)):
+                k = stage - l
+                with lanes.on(l):
+                    x = xs[k]
+                    if l:
+                        lanes.wait(l, done[k])
+                        lanes.uses(l, x)
+                        x = F.dropout(x, dropout) if dropout else x
+                    xs[k], h[l], c_n, state = layer(
+                        cell, x, own[l][k : k + 1], h[l], c[l],
+                        batch_sizes=counts[k], resets=cuts[k], cells=cells,
+                    )  # fmt: skip
+                    if c0 is not None:  # c_n may also be empty otherwise
+                        c[l] = c_n
+                    if cells:
+                        states[l].append(state)
+                done[k] = lanes.event(l)
+    except (
+        BaseException
+    ):  # what the lanes have is used by nobody, but nobody may overtake it either
+        for l in range(L):
+            lanes.wait(CALLER, lanes.event(l))
+        raise
     lanes.wait(CALLER, done[-1])  # the last task of all: whatever was issued leads to it
     lanes.uses(CALLER, *xs, *h, *c, *(state for of in states for state in of))
     return torch.cat(xs), h, c, [torch.cat(of) if cells else None for of in states]

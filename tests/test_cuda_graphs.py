@@ -94,6 +94,21 @@ def test_one_side_for_each_stream_while_it_has_graphs(current: Stream) -> None:
     assert side()[1][1] == "begin pool 3 thread_local"
 
 
+def test_a_capture_that_does_not_end_is_ended_for_torch(
+    current: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(graph: Graph) -> None:
+        raise RuntimeError("capture was invalidated")
+
+    monkeypatch.setattr(Graph, "capture_end", failing)
+    for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+        told = lambda index, pool, name=name: LOG.append(f"{name} {index} {pool}")  # noqa: E731
+        monkeypatch.setattr(torch._C, name, told, raising=False)
+    with pytest.raises(RuntimeError, match="invalidated"):
+        CudaGraph(lambda: None, DEVICE)
+    assert LOG[-2:] == ["_cuda_endAllocateToPool 0 pool 0", "_cuda_releasePool 0 pool 0"]
+
+
 def test_after_a_failure_another_side(current: Stream) -> None:
     kept = CudaGraph(lambda: None, DEVICE)
     LOG.clear()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+from torch.utils.checkpoint import checkpoint
 
 import rnn_kernels as rk
 from rnn_kernels import cuda, lanes, wavefront
@@ -145,11 +146,41 @@ def test_a_long_stack_goes_side_by_side_by_itself(cell: str) -> None:
     with torch.no_grad():
         weights = layer._weights()
         h = torch.zeros(2, B, 64).half()
-        lengths = wavefront.lengths(cell.lower(), x, weights, h, None, None)
+        lengths = wavefront.lengths(cell.lower(), x, weights, h, None, None, 0)
         if torch.cuda.get_device_capability() >= (9, 0):
             assert lengths and sum(lengths) == 4000
         assert layer(x)[0].isfinite().all()
         with torch.autocast("cuda", torch.bfloat16):
             assert layer.float()(x.float())[0].dtype == torch.bfloat16
     for part, state in ((x[:8], h), (x[:, :0], h[:, :0])):
-        assert wavefront.lengths(cell.lower(), part, weights, state, None, None) is None
+        assert wavefront.lengths(cell.lower(), part, weights, state, None, None, 0) is None
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_inside_a_checkpoint(cell: str, reentrant: bool) -> None:
+    """Two of them, whose second runs may overlap; the reentrant one draws the same masks again."""
+    layer = getattr(rk, cell)(64, 64, 2, dropout=0.3 if reentrant else 0).half()
+
+    def loss(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return run(x).float().square().sum() + run(x).float().sum()
+
+    x = torch.randn(4000, B, 64).half().requires_grad_()
+    (expected,) = torch.autograd.grad(loss(lambda x: layer(x)[0], x), x)
+    for _ in range(20):
+        torch.cuda._sleep(3_000_000)
+        x.grad = None
+        loss(lambda x: checkpoint(lambda x: layer(x)[0], x, use_reentrant=reentrant), x).backward()
+        close([x.grad], [expected])
+
+
+def test_a_users_streams_are_no_lanes() -> None:
+    others = [torch.cuda.Stream() for _ in range(40)]
+    layer, x = rk.LSTM(I, 64, 2).half(), torch.randn(4000, B, I).half()
+    with torch.no_grad():
+        for stream in others[:20]:
+            with torch.cuda.stream(stream):
+                layer(x)
+    families = [family for family in lanes._beside if family[0] == 0]
+    assert len(families) == len(set(families)) <= 32

@@ -125,6 +125,10 @@ def test_lanes_are_streams_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> Non
     assert current[2].told == ["record"] and current[4].told == [current[2], tensor]
     lanes.Lanes(device, 2).on(0)
     assert current[-1] not in current[:-1]  # a stack of two shares with one
+    lanes.Lanes(device, 2)
+    monkeypatch.setattr(lanes, "_POOL", 5)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda index: caller)
+    assert lanes.Lanes.exist(device, 3) and not lanes.Lanes.exist(device, 4)
     lanes._streams.cache_clear()
 
 
@@ -148,17 +152,36 @@ class OnCuda:
 
 def test_off_where_it_is_not_meant_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def lengths(
-        x: object, D: int = 1, L: int = 2, h0: OnCuda | None = None, w_hr: OnCuda | None = None
+        x: object,
+        D: int = 1,
+        L: int = 2,
+        h0: OnCuda | None = None,
+        w_hr: OnCuda | None = None,
+        dropout: float = 0,
     ) -> tuple[int, ...] | None:
         weights = [[Weights(OnCuda(20, 3), OnCuda(20, 5), w_hr=w_hr)] * D] * L
-        return wavefront.lengths("gru", x, weights, h0 or OnCuda(L * D, 1, 5), None, None)
+        return wavefront.lengths("gru", x, weights, h0 or OnCuda(L * D, 1, 5), None, None, dropout)
 
     found = wavefront.Cut((250, 250), 0, 0, False)
-    monkeypatch.setattr(wavefront, "planned", lambda *call: found)
+    backward: list[bool] = []
+    monkeypatch.setattr(wavefront, "planned", lambda *call: backward.append(call[-1]) or found)
+    monkeypatch.setattr(wavefront.Lanes, "exist", lambda device, count: count == 2)
     x = OnCuda(500, 1, 3)
     assert lengths(x) is None  # no tensor of torch's own
     monkeypatch.setattr(wavefront, "unwatched", lambda *tensors: None not in tensors[:2])
     assert lengths(x) == (250, 250)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t):
+        assert lengths(x) is None  # as in a checkpoint
+    assert lengths(x, L=3) is None  # no lanes are left
+    backward.clear()
+    with torch.no_grad():
+        lengths(x), lengths(x, dropout=0.5)
+    assert backward == [False, False]  # nothing here needs gradients
+    OnCuda.requires_grad = True
+    with torch.no_grad():
+        lengths(x), lengths(x, dropout=0.5)
+    OnCuda.requires_grad = False
+    assert backward == [False] * 3 + [True]  # a checkpoint's first run has to draw as its second
     assert lengths(torch.randn(500, 1, 3)) is None  # on the CPU
     assert lengths(OnCuda(32, 1, 3)) is None
     assert lengths(x, D=2) is None
