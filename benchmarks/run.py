@@ -6,6 +6,7 @@ whole run replaces the device's file under benchmarks/results; --quick and selec
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="results file, in place of the device's own")
     args = parser.parse_args(argv)
     args.whole = not (args.quick or args.preset or args.provider or args.pass_name)
+    if args.whole and not args.output and "OMP_WAIT_POLICY" in os.environ:
+        parser.error(
+            "OMP_WAIT_POLICY is set, by which torch.nn's threads gain or lose more than ours; "
+            "unset it, or name an --output"
+        )
     if args.output and is_official(args.output) and not args.whole:
         parser.error(f"--output {args.output}: takes whole runs only")
     if args.output and not args.output.parent.is_dir():

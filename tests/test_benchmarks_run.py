@@ -129,3 +129,12 @@ def test_pytest_collects_the_benchmarks() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "test_recurrent[silero-vad-fwd-torch.nn] PASSED" in done.stdout
+
+
+def test_a_file_that_counts_is_not_measured_on_sleeping_threads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    with pytest.raises(SystemExit):
+        main([])
+    assert "OMP_WAIT_POLICY is set" in capsys.readouterr().err
