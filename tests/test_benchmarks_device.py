@@ -17,6 +17,12 @@ from benchmarks.timing import FULL, QUICK, TIMERS
 from benchmarks.workload import make_workload
 
 
+@pytest.fixture(autouse=True)
+def waiting_as_ever(monkeypatch) -> None:
+    """Which files that count want."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+
+
 @pytest.mark.parametrize("found, expected", [(True, "cuda"), (False, "cpu")])
 def test_the_default_device_is_the_gpu_if_there_is_one(monkeypatch, found, expected) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: found)

@@ -101,5 +101,11 @@ def test_nothing_is_left_behind_by_a_fault() -> None:
         assert torch.equal(got, value)
 
 
+def test_a_launch_it_has_no_room_for_is_refused() -> None:
+    a, b = torch.zeros(2, 130 * 256, dtype=torch.int32)
+    with pytest.raises(RuntimeError, match="more threads at once than the emulation has room for"):
+        World("emulated").run("rounds", a, b, numbers=[1], grid=130, block=256, cooperative=True)
+
+
 def test_is_no_backend_of_the_package() -> None:
     assert "emulated" not in rk.backends.BACKENDS

@@ -43,6 +43,7 @@ def test_names_the_plan_of_each_layer(on_cuda: None, capsys: pytest.CaptureFixtu
 @pytest.mark.emulated
 def test_names_a_grid(on_cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emulated.backend(), "facts", lambda index: H100)
+    monkeypatch.setattr(emulated.backend(), "recurrence_forward", lambda call: None)
     (found,) = rk.explain(rk.LSTM(3, 1024).half(), torch.randn(2, 16, 3).half())
     assert found.forward.plan.grid and found.backward.plan.grid
     assert "one launch: the whole grid in teams of 64 blocks, 16 units each" in str(found)

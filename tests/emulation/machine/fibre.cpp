@@ -11,6 +11,8 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
+#include "fault.h"
+
 namespace emulated {
 namespace {
 
@@ -30,17 +32,24 @@ void arrive([[maybe_unused]] void* kept, [[maybe_unused]] const void** from,
 
 const size_t page = size_t(sysconf(_SC_PAGESIZE));
 
+// Each has two mappings, its stack and its guard; Linux gives a process 65530.
+constexpr size_t most = 25'000;
+size_t alive;
+
 }  // namespace
 
 Fibre::Fibre() {
+    if (alive == most) throw Fault("more threads at once than the emulation has room for");
     void* all = mmap(nullptr, page + bytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (all == MAP_FAILED) throw std::bad_alloc();
     mprotect(all, page, PROT_NONE);
     stack_ = static_cast<char*>(all) + page;
+    alive++;
 }
 
 Fibre::~Fibre() {
+    alive--;
 #ifdef __SANITIZE_ADDRESS__
     __asan_unpoison_memory_region(stack_, bytes);
 #endif
