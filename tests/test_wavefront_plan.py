@@ -177,10 +177,9 @@ def test_off_where_it_is_not_meant_for(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.no_grad():
         lengths(x), lengths(x, dropout=0.5)
     assert backward == [False, False]  # nothing here needs gradients
-    OnCuda.requires_grad = True
-    with torch.no_grad():
+    with monkeypatch.context() as patch, torch.no_grad():
+        patch.setattr(OnCuda, "requires_grad", True)
         lengths(x), lengths(x, dropout=0.5)
-    OnCuda.requires_grad = False
     assert backward == [False] * 3 + [True]  # a checkpoint's first run has to draw as its second
     assert lengths(torch.randn(500, 1, 3)) is None  # on the CPU
     assert lengths(OnCuda(32, 1, 3)) is None
