@@ -63,6 +63,24 @@ def test_mma(dtype: torch.dtype, world: World) -> None:
     assert ((got - expected).abs() <= bound).all()
 
 
+def test_exact_products_of_float32(world: World) -> None:
+    """Sums of 2048 positive terms, on which one that is cut off at every step falls behind."""
+    n = 256
+    with torch.device("cpu"):
+        a, b = torch.rand(n, 16, 8), torch.rand(n, 8, 8)
+        expected = (a.double() @ b.double()).sum(0)
+        registers = [
+            torch.stack([t[at] for t in x]) for x, at in ((a, fragment_a(8)), (b, fragment_b(8)))
+        ]
+    d = torch.zeros(32, 4)
+    world.run("mma exactly", *(bits(r).to(world.device) for r in registers), d, numbers=[n])
+    got = torch.empty(16, 8, device="cpu", dtype=torch.float64)
+    with torch.device("cpu"):
+        at = fragment_c()
+    got[at] = d.cpu().double()
+    assert ((got - expected).abs() <= 2.0**-19 * expected).all()
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_ldmatrix(n: int, transposed: bool, world: World) -> None:

@@ -2,6 +2,7 @@
 #include <ptx/matrix.h>
 
 #include "kernel.h"
+#include "precision.cuh"
 
 using namespace rnn::cuda;
 
@@ -17,6 +18,19 @@ __global__ void multiply(Arguments p) {
     for (int i = 0; i < 2; i++) b[i] = p.array<uint32_t>(1)[2 * lane + i];
     for (int i = 0; i < 4; i++) d[i] = p.array<float>(2)[4 * lane + i];
     ptx::mma<S>(d, a, b);
+    for (int i = 0; i < 4; i++) p.array<float>(2)[4 * lane + i] = d[i];
+}
+
+// d (32, 4) = the sum of a (n, 32, 4) · b (n, 32, 2), as exact as float32.
+__global__ void multiply_exactly(Arguments p) {
+    const int lane = threadIdx.x;
+    float d[4] = {};
+    for (int k = 0; k < p.number(0); k++) {
+        uint32_t a[4], b[2];
+        for (int i = 0; i < 4; i++) a[i] = p.array<uint32_t>(0)[(32 * k + lane) * 4 + i];
+        for (int i = 0; i < 2; i++) b[i] = p.array<uint32_t>(1)[(32 * k + lane) * 2 + i];
+        accumulate<Exact>(d, a, b);
+    }
     for (int i = 0; i < 4; i++) p.array<float>(2)[4 * lane + i] = d[i];
 }
 
@@ -45,6 +59,7 @@ const Registered kernels({
     {"mma float16", multiply<__half>},
     {"mma bfloat16", multiply<__nv_bfloat16>},
     {"mma float32", multiply<float>},
+    {"mma exactly", multiply_exactly},
     {"ldmatrix 1", load<1, false>},
     {"ldmatrix 2", load<2, false>},
     {"ldmatrix 4", load<4, false>},
