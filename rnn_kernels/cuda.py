@@ -125,8 +125,9 @@ def plan(
         like: of the dtype and on the device of the call.  sizes: B, H, D.
         beside: calls that share the device, this one included; None: as the current stream says.
     """
-    if packed and like.is_cuda and torch.cuda.is_current_stream_capturing():
-        return "a graph is being captured, into which the table of packed rows cannot be copied"
+    why = persistent.uncopyable(like, packed)
+    if why:
+        return why
     if beside is None:
         beside = lanes.beside(*_stream(like.device))
     capability, shared_memory, clusters, grid = facts(like.device.index)

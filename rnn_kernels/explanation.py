@@ -17,7 +17,7 @@ from .backends import BACKENDS
 from .cells import CELLS
 from .lanes import Lanes
 from .modules import GRU, LSTM
-from .persistent import Plan
+from .persistent import AnyPlan
 from .registration import AUTOCAST_FROM
 from .wavefront import Cut
 
@@ -32,24 +32,15 @@ class Pass:
         measured_us: time per step of the recurrence alone, in microseconds; on a GPU.
     """
 
-    plan: Plan | None
+    plan: AnyPlan | None
     why: str
     measured_us: float | None
 
     def __str__(self) -> str:
         measured = "" if self.measured_us is None else f", measured {self.measured_us:.2f}"
         if self.plan is None:
-            return f"{self.why}{measured and measured[2:] + ' µs'}"
-        p = self.plan
-        team = "the whole grid in teams" if p.grid else "clusters"
-        blocks = "one block has all weights" if p.cluster == 1 else f"{team} of {p.cluster} blocks"
-        waves = "" if p.waves == 1 else f", {p.waves} after each other"
-        return (
-            f"one launch: {blocks}, {p.units} units each, {p.groups} groups of {p.rows} rows"
-            f"{waves}; {p.held} of {p.fragments} weight fragments per warp in registers, "
-            f"{p.shared / 1024:.0f} KiB of shared memory; "
-            f"{p.step_ns / 1000:.2f} µs per step predicted{measured}"
-        )
+            return f"{self.why}{measured and measured + ' µs'}"
+        return f"{self.plan}{measured}"
 
 
 @dataclass(frozen=True)

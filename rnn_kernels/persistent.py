@@ -20,7 +20,7 @@ from .weight_gradients import weight_gradients
 
 
 class Plan(NamedTuple):
-    """How a call is cut; csrc/cuda/plan.h has the words."""
+    """How the CUDA backend cuts a call; csrc/cuda/plan.h has the words."""
 
     exact: bool  # float32 is not rounded to TF32
     grid: bool  # the blocks that share the weights are no cluster, but of a grid
@@ -44,6 +44,34 @@ class Plan(NamedTuple):
         """What the others follow from."""
         return self.grid, self.cluster, self.rows
 
+    @property
+    def through_memory(self) -> bool:
+        """See :class:`AnyPlan`."""
+        return self.grid
+
+    def __str__(self) -> str:
+        team = "the whole grid in teams" if self.grid else "clusters"
+        has = "one block has all weights" if self.cluster == 1 else f"{team} of {self.cluster} blocks"
+        waves = "" if self.waves == 1 else f", {self.waves} after each other"
+        return (
+            f"one launch: {has}, {self.units} units each, {self.groups} groups of {self.rows} rows"
+            f"{waves}; {self.held} of {self.fragments} weight fragments per warp in registers, "
+            f"{self.shared / 1024:.0f} KiB of shared memory; "
+            f"{self.step_ns / 1000:.2f} µs per step predicted"
+        )
+
+
+class AnyPlan(Protocol):
+    """What there is to know about a plan of any backend; ``str`` of it is for users."""
+
+    mail_units: int  # of a row of mail, for each gate; 0: there is none
+    step_ns: float  # predicted time of a step
+
+    @property
+    def through_memory(self) -> bool:
+        """Whether those who share the work read each other's results from memory."""
+        ...
+
 
 class Forward(NamedTuple):
     """The forward's arrays; N rows, contiguous, None where they do not apply. S is gx's dtype."""
@@ -51,7 +79,7 @@ class Forward(NamedTuple):
     cell: str
     sizes: tuple[int, int, int]  # B, H, D
     T: int
-    plan: Plan
+    plan: AnyPlan
     table: Tensor | None  # (2·T + 3,) int64, see _table; None: B rows each step
     resets: Tensor | None  # (N,) bool
     gx: Tensor  # (N, D, G·H) S
@@ -73,7 +101,7 @@ class Backward(NamedTuple):
     cell: str
     sizes: tuple[int, int, int]  # B, H, D
     T: int
-    plan: Plan
+    plan: AnyPlan
     table: Tensor | None
     resets: Tensor | None
     w: Tensor  # (D, H, G·H) S: transposed
@@ -106,11 +134,18 @@ class PersistentKernels(Kernels, Protocol):
         backward: bool,
         packed: bool,
         beside: int | None = None,
-    ) -> Plan | str: ...
+    ) -> AnyPlan | str: ...
 
     def recurrence_forward(self, call: Forward) -> None: ...
 
     def recurrence_backward(self, call: Backward) -> None: ...
+
+
+def uncopyable(like: Tensor, packed: bool) -> str | None:
+    """Why the table of packed rows cannot come to the device of ``like`` now, or None."""
+    if packed and like.is_cuda and torch.cuda.is_current_stream_capturing():
+        return "a graph is being captured, into which the table of packed rows cannot be copied"
+    return None
 
 
 def _table(batch_sizes: Tensor | None, device: torch.device) -> Tensor | None:
@@ -130,12 +165,12 @@ def _blank(mail: Tensor) -> Tensor:
     return mail
 
 
-def _mail(plan: Plan, *outputs: Tensor) -> tuple[Tensor | None, ...]:
+def _mail(plan: AnyPlan, *outputs: Tensor) -> tuple[Tensor | None, ...]:
     """Where blocks of a grid leave what others need: in ``outputs`` (…, H), contiguous.
 
     Where these rows are not whole pieces of 16 bytes, it is one array beside, like the first.
     """
-    if not plan.grid:
+    if not plan.mail_units:
         return (None,) * len(outputs)
     *leading, H = outputs[0].shape
     if plan.mail_units == H:
@@ -217,7 +252,7 @@ def backward(
     resets, h0, c0, y, c, saved = contiguous(resets, h0, c0, y, c, saved)
     dy, dc, dh_n, dc_n = contiguous(dy, dc, dh_n, dc_n)
     dgx = y.new_empty(*leading, D, kind.gates * H)
-    last = kind.splits and (weights or bias or plan.grid)
+    last = kind.splits and (weights or bias or plan.through_memory)
     dgh_last = y.new_empty(*leading, D, H) if last else None
     h_before = y.new_empty(*leading, D, H) if weights and not whole else None
     dh0, dc0 = torch.empty_like(h0), None if c0 is None else torch.empty_like(c0)

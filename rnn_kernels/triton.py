@@ -1,4 +1,4 @@
-"""The Triton backend: gate kernels in Triton, driven by the per-step path.
+"""The Triton backend: kernels for whole sequences and for single steps.
 
 Runs on any GPU that Triton knows. Under ``TRITON_INTERPRET=1`` it runs on the CPU, for tests.
 """
@@ -7,42 +7,53 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache, partial
-from types import ModuleType
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import steps
+from . import lanes, persistent, steps, triton_plan
 from .addresses import DTYPES
 from .cells import CELLS
 from .gates import GatesBackward, GatesForward, Step
+from .persistent import Backward, Forward
+from .precision import tf32_allowed
+from .triton_plan import Facts, Plan
 
 TILE = 512  # elements
+REGISTERS = 1 << 16  # of a processor of NVIDIA's
 
 
 @cache
-def _kernels() -> tuple[ModuleType | None, str]:
-    """The module of kernels, or why there is none. Triton takes 0.1 s to import."""
+def _kernels() -> tuple[dict[str, Any], str]:
+    """The kernels by name, or why there are none. Triton takes 0.1 s to import."""
     try:
-        from .triton_kernels import gates
+        from .triton_kernels.gates import gates_backward, gates_forward
+        from .triton_kernels.recurrence_backward import recurrence_backward
+        from .triton_kernels.recurrence_forward import recurrence_forward
     except ImportError as error:
-        return None, str(error)
-    return gates, ""
+        return {}, str(error)
+    kernels = (gates_forward, gates_backward, recurrence_forward, recurrence_backward)
+    return {kernel.__name__: kernel for kernel in kernels}, ""
 
 
+@cache
 def _interpreted() -> bool:
-    found, _ = _kernels()
-    return found is not None and found.INTERPRETED
+    found, missing = _kernels()
+    if missing:
+        return False
+    from triton.runtime.interpreter import InterpretedFunction
+
+    return isinstance(found["gates_forward"], InterpretedFunction)
 
 
 def unavailable() -> str | None:
     """Why this backend cannot run on this machine, or None."""
-    found, missing = _kernels()
-    if found is None:
+    _, missing = _kernels()
+    if missing:
         return f'Triton is not installed ({missing}): pip install "rnn_kernels[triton]"'
-    if not found.INTERPRETED and not torch.cuda.is_available():
+    if not _interpreted() and not torch.cuda.is_available():
         return "torch finds no GPU that Triton could use"
     return None
 
@@ -112,7 +123,7 @@ def _grid(call: GatesForward | GatesBackward, step: list[list[int]]) -> tuple[in
 def _launch(kernel: str, like: Tensor, grid: tuple[int, ...], *args: Any, **constants: Any) -> None:
     if grid[0]:
         with _on(like.device):
-            getattr(_kernels()[0], kernel)[grid](*args, **constants)
+            _kernels()[0][kernel][grid](*args, **constants)
 
 
 def gates_forward(call: GatesForward) -> Step:
@@ -143,7 +154,108 @@ def gates_backward(call: GatesBackward) -> Step:
     return step
 
 
-forward = partial(steps.forward, sys.modules[__name__])
-backward = partial(steps.backward, sys.modules[__name__])
+@cache
+def facts(index: int) -> Facts:
+    """What the planner asks of a GPU."""
+    import triton
+    from triton.compiler.compiler import make_backend
+    from triton.runtime import driver
+
+    if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 3):
+        return Facts("old", 0, 0, False, 0)
+    if _interpreted():
+        return Facts("interpreted", 0, 0, False, 0)
+    with _on(torch.device("cuda", index)):
+        target = driver.active.get_current_target()
+    properties = driver.active.utils.get_device_properties(index)
+    return Facts(
+        target.backend,
+        target.arch if target.backend == "cuda" else 0,
+        properties["multiprocessor_count"],
+        hasattr(make_backend(target).parse_options({}), "launch_cooperative_grid"),
+        properties["max_shared_mem"],
+    )
+
+
+_planned = lru_cache(4096)(triton_plan.plan)
+
+
+def plan(
+    cell: str,
+    like: Tensor,
+    sizes: tuple[int, int, int],
+    backward: bool,
+    packed: bool,
+    beside: int | None = None,
+) -> Plan | str:
+    """How a call is run in one launch, or why it goes per step.
+
+    Args:
+        like: of the dtype and on the device of the call.  sizes: B, H, D.
+        beside: calls that share the device, this one included; None: as the current stream says.
+    """
+    why = persistent.uncopyable(like, packed)
+    if why:
+        return why
+    device = facts(like.device.index)
+    if like.is_cuda:
+        if beside is None:
+            stream = torch.cuda.current_stream(like.device).cuda_stream
+            beside = lanes.beside(like.device.index, stream)
+        if beside > 1:  # programs that wait for each other share with nobody
+            device = device._replace(processors=device.processors // beside, meet=False)
+    exact = like.dtype == torch.float32 and not tf32_allowed()
+    return _planned(cell, like.element_size(), exact, backward, sizes, device)
+
+
+def options(plan: Plan, target: str) -> dict[str, Any]:
+    """How Triton compiles and launches a kernel for such a plan."""
+    found = {
+        "num_warps": plan.warps,
+        "num_stages": plan.stages,
+        "launch_cooperative_grid": plan.through_memory,
+    }
+    if target == "cuda":  # as many as there are: fewer would spill, or hide less
+        found["maxnreg"] = min(255, REGISTERS // (32 * plan.warps))
+    return found
+
+
+def _launch_recurrence(
+    kernel: str, call: Forward | Backward, arrays: tuple[Tensor | None, ...], **constants: bool
+) -> None:
+    """Launches one for a whole sequence, whose first arguments are ``arrays``."""
+    plan, kind, (B, H, D), like = call.plan, CELLS[call.cell], call.sizes, call.y
+    arrived = None
+    if plan.through_memory:
+        arrived = torch.zeros(D * plan.groups, dtype=torch.int32, device=like.device)
+    grid = (plan.slots if B else 0, plan.programs, D)
+    _launch(
+        kernel, like, grid, *arrays, call.table, call.resets, arrived, call.T, B, H, plan.groups,
+        CELL=call.cell, G=kind.gates, K=kind.saved, HAS_C=kind.has_c,
+        BB=plan.rows, BU=plan.units, BK=plan.block, CHUNKS=plan.chunks,
+        SHARED=plan.through_memory, PRECISION=plan.precision,
+        **constants, **options(plan, facts(like.device.index).target),
+    )  # fmt: skip
+
+
+def recurrence_forward(call: Forward) -> None:
+    """See :class:`rnn_kernels.persistent.PersistentKernels`."""
+    arrays = (call.gx, call.w, call.b_hh, call.h0, call.c0, call.h_n, call.c_n)
+    outputs = (call.y, call.c_all, call.saved)
+    splits = CELLS[call.cell].splits
+    _launch_recurrence("recurrence_forward", call, (*arrays, *outputs), SPLITS=splits)
+
+
+def recurrence_backward(call: Backward) -> None:
+    """See :class:`rnn_kernels.persistent.PersistentKernels`."""
+    arrays = (call.w, call.saved, call.c_all, call.h0, call.c0, call.y)
+    gradients = (call.dy, call.dc_all, call.dh_n, call.dc_n)
+    outputs = (call.dgx, call.dgh_last, call.h_before, call.dh0, call.dc0)
+    arrays, mixes = (*arrays, *gradients, *outputs), CELLS[call.cell].mixes
+    _launch_recurrence("recurrence_backward", call, arrays, MIXES=mixes)
+
+
+forward = partial(persistent.forward, sys.modules[__name__])
+backward = partial(persistent.backward, sys.modules[__name__])
 gates = partial(steps.gates, sys.modules[__name__])
 gates_grad = partial(steps.gates_grad, sys.modules[__name__])

@@ -40,7 +40,8 @@ def call(
     kind, lead, batch_sizes = CELLS[cell], (T, B), None
     if "packed" in form:
         lengths = [max(T - 2 * b, 0) for b in range(B)]
-        batch_sizes = torch.tensor([sum(n > t for n in lengths) for t in range(T)])
+        counts = [sum(n > t for n in lengths) for t in range(T)]
+        batch_sizes = torch.tensor(counts, device="cpu")
         lead = (int(batch_sizes.sum()),)
 
     def values(*sizes: int) -> Tensor:

@@ -1,32 +1,48 @@
 """Compiles the Triton kernels for a GPU that need not be there: calls on the CPU, no launches.
 
-``python triton_compile.py 90 FOLDER`` writes a cubin for every kernel that the calls below ask
-for; ``python triton_compile.py 90`` prints how many kernels calls of ever new sizes have asked for.
+``python triton_compile.py 90 gates``, ``… 90 lstm`` and so on compile every kernel that the backend
+can ask for: those of single steps, and those of a cell's whole sequences. Each has a line: its name,
+registers, bytes of stack, of shared memory, and those that the plan has reserved. ``python
+triton_compile.py 90 sizes`` prints how many kernels calls of ever new sizes have asked for.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
+import subprocess
 import sys
-from pathlib import Path
+import tempfile
 from typing import Any
 
 import torch
+from test_cuda_build import cuobjdump
 from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 
 from rnn_kernels import triton as backend
+from rnn_kernels import triton_plan
 from rnn_kernels.cells import CELLS
+from rnn_kernels.triton_plan import Facts
 
-compiled: dict[str, Any] = {}
+# Of an A100, an H100 and an MI300X.
+GPUS = {
+    "80": Facts("cuda", 80, 108, True, 163 << 10),
+    "90": Facts("cuda", 90, 132, True, 227 << 10),
+    "gfx942": Facts("hip", 0, 304, True, 64 << 10),
+}
+HALF, SINGLE, DOUBLE = torch.float16, torch.float32, torch.float64
+compiled: dict[str, tuple[Any, int]] = {}
+plan: Any = "each step by itself"
 
 
 class Driver:
     """What Triton asks of a GPU before it launches."""
 
     def get_current_target(self) -> GPUTarget:
-        return GPUTarget("cuda", int(sys.argv[1]), 32)
+        name = sys.argv[1]
+        return GPUTarget("cuda", int(name), 32) if name.isdigit() else GPUTarget("hip", name, 64)
 
     def get_current_device(self) -> int:
         return 0
@@ -36,8 +52,8 @@ class Driver:
 
 
 def compile_only(kernel: str, like: Tensor, grid: tuple, *args: Any, **constants: Any) -> None:
-    done = getattr(backend._kernels()[0], kernel).warmup(*args, grid=grid, **constants)
-    compiled[done.hash] = done
+    done = backend._kernels()[0][kernel].warmup(*args, grid=grid, **constants)
+    compiled[done.hash] = done, 0 if isinstance(plan, str) else plan.shared
 
 
 def run(cell: str, T: int, B: int, D: int, H: int, dtype: torch.dtype, packed: bool) -> None:
@@ -69,24 +85,91 @@ def gates(cell: str, R: int, H: int, dtype: torch.dtype) -> None:
     backend.gates_grad(cell, h, c, state, c if c_all is None else c_all, saved)
 
 
+def single_steps() -> None:
+    for cell, dtype in itertools.product(CELLS, (SINGLE, DOUBLE, torch.bfloat16, HALF)):
+        for D, H, packed in ((1, 7, False), (1, 256, False), (2, 256, True)):
+            run(cell, 2, 3, D, H, dtype, packed)
+        gates(cell, 3, 256, dtype)
+
+
+def whole_sequences(cell: str) -> None:
+    """Every tile in every precision; each pass with all that a call may have."""
+    global plan
+    kind, facts = CELLS[cell], GPUS[sys.argv[1]]
+    exactly = ("tf32", "tf32x3") if facts.target == "cuda" else ("ieee",)
+    dtypes = ((HALF, "ieee"), *((SINGLE, precision) for precision in exactly))
+    for (dtype, precision), backward in itertools.product(dtypes, (False, True)):
+        element = dtype.itemsize
+        for tile in triton_plan.tiles(element, backward):
+            H = tile.block * tile.chunks or 256
+            plan = triton_plan.placed(tile, element, precision, backward, (3, H, 1), facts)
+            if plan is None:  # too much shared memory
+                continue
+            gx, w = torch.zeros(6, 1, kind.gates * H), torch.zeros(1, kind.gates * H, H)
+            b, state, y = torch.zeros(1, kind.gates * H), torch.zeros(1, 3, H), torch.zeros(6, H)
+            gx, w, b, state, y = (t.to(dtype) for t in (gx, w, b, state, y))
+            c, saved = torch.zeros(6, 1, H), torch.zeros(6, 1, kind.saved, H, dtype=dtype)
+            c, c0 = (c, state) if kind.has_c else (None, None)
+            rows = torch.tensor([3, 3]), torch.zeros(6, dtype=torch.bool)
+            if backward:
+                grads = (y, state, c0, c)
+                rest = (w, None, state, c0, y, c, saved, *rows, True, True)
+                backend.backward(cell, *grads, *rest)
+            else:
+                backend.forward(cell, gx, w, b, None, state, c0, *rows, True, True)
+
+
+def report() -> None:
+    for kernel, reserved in compiled.values():
+        used = ("0", "0") if cuobjdump() is None or "cubin" not in kernel.asm else resources(kernel)
+        if "amdgcn" in kernel.asm:
+            found = [
+                re.search(rf"\.{what}: +(\d+)", kernel.asm["amdgcn"])[1]
+                for what in ("vgpr_count", "private_segment_fixed_size")
+            ]
+            used = (found[0], found[1])
+        print(kernel.metadata.name, *used, kernel.metadata.shared, reserved)
+
+
+def resources(kernel: Any) -> tuple[str, str]:
+    """Registers and bytes of stack of a thread."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.asm["cubin"])
+        file.flush()
+        command = [cuobjdump(), "-res-usage", file.name]
+        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    used = re.search(r"REG:(\d+) STACK:(\d+) .*LOCAL:(\d+)", found)
+    return used[1], str(int(used[2]) + int(used[3]))
+
+
+def new_sizes() -> None:
+    """Of calls step by step, of programs alone, and of programs that share."""
+    for whole, H, (cell, packed) in itertools.product(
+        (False, True), (48, 192), itertools.product(CELLS, (False, True))
+    ):
+        counts = []
+        if whole:
+            backend.plan = PLAN
+        for T, B in ((2, 3), (5, 16), (7, 1), (33, 32), (3, 17), (16, 64)):
+            run(cell, T, B, 1, H, SINGLE, packed)
+            counts.append(len(compiled))
+        print(*counts)
+
+
+PLAN = backend.plan
+
+
 def main() -> None:
     driver.set_active(Driver())
     backend._launch = compile_only
-    if len(sys.argv) > 2:
-        dtypes = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-        for cell, dtype in itertools.product(CELLS, dtypes):
-            for D, H, packed in ((1, 7, False), (1, 256, False), (2, 256, True)):
-                run(cell, 2, 3, D, H, dtype, packed)
-            gates(cell, 3, 256, dtype)
-        for name, kernel in compiled.items():
-            (Path(sys.argv[2]) / f"{name}.cubin").write_bytes(kernel.asm["cubin"])
+    backend.facts = lambda index: GPUS[sys.argv[1]]
+    backend.plan = lambda *call: plan
+    what = sys.argv[2]
+    if what == "sizes":
+        new_sizes()
         return
-    for cell, packed in itertools.product(CELLS, (False, True)):
-        counts = []
-        for T, B in ((2, 3), (5, 16), (7, 1), (33, 32), (3, 17), (16, 64)):
-            run(cell, T, B, 1, 48, torch.float32, packed)
-            counts.append(len(compiled))
-        print(*counts)
+    single_steps() if what == "gates" else whole_sequences(what)
+    report()
 
 
 main()

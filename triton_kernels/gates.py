@@ -8,20 +8,9 @@ place.
 
 import triton
 import triton.language as tl
-from triton.runtime.interpreter import InterpretedFunction
 
 from .cells import backward, forward
-
-
-@triton.jit
-def _gate(base, row, j, mask, H, k: tl.constexpr, G: tl.constexpr, A: tl.constexpr):
-    """Gate k of (…, G, H) at rows (BB, 1) and units (1, BH)."""
-    return tl.load(base + (row * G + k) * H + j, mask=mask, other=0.0).to(A)
-
-
-@triton.jit
-def _put(base, offset, value, mask):
-    tl.store(base + offset, value.to(base.dtype.element_ty), mask=mask)
+from .tiles import gate, put
 
 
 # Numbers that change from call to call or step to step make no kernels of their own.
@@ -55,40 +44,40 @@ def gates_forward(
     state = d * B + b  # of (D, B)
 
     # Both halves of the gates, and the states before.
-    x0 = _gate(gx, row, j, mask, H, 0, G, A)
-    x1 = _gate(gx, row, j, mask, H, 1, G, A)
-    x2 = _gate(gx, row, j, mask, H, 2, G, A)
-    x3 = _gate(gx, row, j, mask, H, 3, G, A) if G == 4 else x2
-    r0 = _gate(gh, state, j, mask, H, 0, G, A)
-    r1 = _gate(gh, state, j, mask, H, 1, G, A)
-    r2 = _gate(gh, state, j, mask, H, 2, G, A)
-    r3 = _gate(gh, state, j, mask, H, 3, G, A) if G == 4 else r2
+    x0 = gate(gx, row, j, mask, H, 0, G, A)
+    x1 = gate(gx, row, j, mask, H, 1, G, A)
+    x2 = gate(gx, row, j, mask, H, 2, G, A)
+    x3 = gate(gx, row, j, mask, H, 3, G, A) if G == 4 else x2
+    r0 = gate(gh, state, j, mask, H, 0, G, A)
+    r1 = gate(gh, state, j, mask, H, 1, G, A)
+    r2 = gate(gh, state, j, mask, H, 2, G, A)
+    r3 = gate(gh, state, j, mask, H, 3, G, A) if G == 4 else r2
     if b_hh is not None:
         units = j < H
-        r0 += _gate(b_hh, d, j, units, H, 0, G, A)
-        r1 += _gate(b_hh, d, j, units, H, 1, G, A)
-        r2 += _gate(b_hh, d, j, units, H, 2, G, A)
+        r0 += gate(b_hh, d, j, units, H, 0, G, A)
+        r1 += gate(b_hh, d, j, units, H, 1, G, A)
+        r2 += gate(b_hh, d, j, units, H, 2, G, A)
         if G == 4:
-            r3 += _gate(b_hh, d, j, units, H, 3, G, A)
-    h_before = _gate(h, state, j, mask, H, 0, 1, A) if MIXES else x0
+            r3 += gate(b_hh, d, j, units, H, 3, G, A)
+    h_before = gate(h, state, j, mask, H, 0, 1, A) if MIXES else x0
     c_before = x0
     if HAS_C:
         if c0 is not None:
-            c_before = _gate(c0, state, j, mask, H, 0, 1, A)
+            c_before = gate(c0, state, j, mask, H, 0, 1, A)
         else:
-            c_before = _gate(c, state, j, mask, H, 0, 1, A)
+            c_before = gate(c, state, j, mask, H, 0, 1, A)
 
     h_new, c_new, s0, s1, s2, s3 = forward(CELL, x0, x1, x2, x3, r0, r1, r2, r3, h_before, c_before)
 
     # What is kept of this step.
-    _put(y, row * H + j, h_new, mask)
+    put(y, row * H + j, h_new, mask)
     if saved is not None:
-        _put(saved, (row * K) * H + j, s0, mask)
-        _put(saved, (row * K + 1) * H + j, s1, mask)
-        _put(saved, (row * K + 2) * H + j, s2, mask)
-        _put(saved, (row * K + 3) * H + j, s3, mask)
+        put(saved, (row * K) * H + j, s0, mask)
+        put(saved, (row * K + 1) * H + j, s1, mask)
+        put(saved, (row * K + 2) * H + j, s2, mask)
+        put(saved, (row * K + 3) * H + j, s3, mask)
     if c_all is not None:
-        _put(c_all, row * H + j, c_new, mask)
+        put(c_all, row * H + j, c_new, mask)
 
     # What goes on to the next step.
     if resets is not None:
@@ -98,11 +87,11 @@ def gates_forward(
         h_new = tl.where(cut, 0.0, h_new)
         c_new = tl.where(cut, 0.0, c_new)
     if h_n is not None:
-        _put(h_n, state * H + j, h_new, mask)
+        put(h_n, state * H + j, h_new, mask)
     if c is not None:
-        _put(c, state * H + j, c_new, mask)
+        put(c, state * H + j, c_new, mask)
     if c_n is not None:
-        _put(c_n, state * H + j, c_new, mask)
+        put(c_n, state * H + j, c_new, mask)
 
 
 @triton.jit(do_not_specialize=_BACKWARD)
@@ -137,71 +126,68 @@ def gates_backward(
     ends, starts = mask & (leaves == 0), comes & (arrives == 0)
 
     # What the forward left.
-    s0 = _gate(saved, row, j, mask, H, 0, K, A)
-    s1 = _gate(saved, row, j, mask, H, 1, K, A)
-    s2 = _gate(saved, row, j, mask, H, 2, K, A)
-    s3 = _gate(saved, row, j, mask, H, 3, K, A)
+    s0 = gate(saved, row, j, mask, H, 0, K, A)
+    s1 = gate(saved, row, j, mask, H, 1, K, A)
+    s2 = gate(saved, row, j, mask, H, 2, K, A)
+    s3 = gate(saved, row, j, mask, H, 3, K, A)
     none = tl.zeros([BB, BH], A)
     h, c, c_before = none, none, none
     if MIXES or h_before is not None:
-        h = _gate(h0, state, j, starts, H, 0, 1, A)
+        h = gate(h0, state, j, starts, H, 0, 1, A)
         if y is not None:
-            h += _gate(y, row_before, j, comes & arrives, H, 0, 1, A)
+            h += gate(y, row_before, j, comes & arrives, H, 0, 1, A)
     if HAS_C:
-        c = _gate(c_all, row, j, mask, H, 0, 1, A)
-        c_before = _gate(c0, state, j, starts, H, 0, 1, A)
-        c_before += _gate(c_all, row_before, j, comes & arrives, H, 0, 1, A)
+        c = gate(c_all, row, j, mask, H, 0, 1, A)
+        c_before = gate(c0, state, j, starts, H, 0, 1, A)
+        c_before += gate(c_all, row_before, j, comes & arrives, H, 0, 1, A)
 
     # Gradients of the new states: from the step they left for, or from their end.
     dh_new, dc_new = none, none
     if dh is not None:
-        dh_new += _gate(dh, state, j, goes_on, H, 0, 1, A)
+        dh_new += gate(dh, state, j, goes_on, H, 0, 1, A)
     if MIXES and direct is not None:
-        dh_new += _gate(direct, state, j, goes_on, H, 0, 1, A)
+        dh_new += gate(direct, state, j, goes_on, H, 0, 1, A)
     if dh_n is not None:
-        dh_new += _gate(dh_n, state, j, ends, H, 0, 1, A)
+        dh_new += gate(dh_n, state, j, ends, H, 0, 1, A)
     if dy is not None:
-        dh_new += _gate(dy, row, j, mask, H, 0, 1, A)
+        dh_new += gate(dy, row, j, mask, H, 0, 1, A)
     if HAS_C:
         if dc is not None:
-            dc_new += _gate(dc, state, j, goes_on, H, 0, 1, A)
+            dc_new += gate(dc, state, j, goes_on, H, 0, 1, A)
         if dc_n is not None:
-            dc_new += _gate(dc_n, state, j, ends, H, 0, 1, A)
+            dc_new += gate(dc_n, state, j, ends, H, 0, 1, A)
         if dc_all is not None:
-            dc_new += _gate(dc_all, row, j, mask, H, 0, 1, A)
+            dc_new += gate(dc_all, row, j, mask, H, 0, 1, A)
 
     passed, dc_before, g0, g1, g2, g3, last = backward(
         CELL, s0, s1, s2, s3, h, c_before, c, dh_new, dc_new
     )
 
     # For the products after the loop, and for the one of this step.
-    _put(dgx, (row * G) * H + j, g0, mask)
-    _put(dgx, (row * G + 1) * H + j, g1, mask)
-    _put(dgx, (row * G + 2) * H + j, g2, mask)
+    put(dgx, (row * G) * H + j, g0, mask)
+    put(dgx, (row * G + 1) * H + j, g1, mask)
+    put(dgx, (row * G + 2) * H + j, g2, mask)
     if G == 4:
-        _put(dgx, (row * G + 3) * H + j, g3, mask)
+        put(dgx, (row * G + 3) * H + j, g3, mask)
     if dgh_last is not None:
-        _put(dgh_last, row * H + j, last, mask)
+        put(dgh_last, row * H + j, last, mask)
     if dgh is not None:
-        _put(dgh, (state * G) * H + j, g0, mask)
-        _put(dgh, (state * G + 1) * H + j, g1, mask)
+        put(dgh, (state * G) * H + j, g0, mask)
+        put(dgh, (state * G + 1) * H + j, g1, mask)
         if G == 4:
-            _put(dgh, (state * G + 2) * H + j, g2, mask)
-        _put(dgh, (state * G + G - 1) * H + j, last, mask)
+            put(dgh, (state * G + 2) * H + j, g2, mask)
+        put(dgh, (state * G + G - 1) * H + j, last, mask)
     if h_before is not None:
-        _put(h_before, row * H + j, h, mask)
+        put(h_before, row * H + j, h, mask)
 
     # For the step that the states came from.
     if MIXES:
         if dh0 is not None:
-            _put(dh0, state * H + j, passed, mask)
+            put(dh0, state * H + j, passed, mask)
         else:
-            _put(direct, state * H + j, passed, mask)
+            put(direct, state * H + j, passed, mask)
     if HAS_C:
         if dc0 is not None:
-            _put(dc0, state * H + j, dc_before, mask)
+            put(dc0, state * H + j, dc_before, mask)
         else:
-            _put(dc, state * H + j, dc_before, mask)
-
-
-INTERPRETED = isinstance(gates_forward, InterpretedFunction)
+            put(dc, state * H + j, dc_before, mask)

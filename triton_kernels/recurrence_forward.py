@@ -1,0 +1,139 @@
+"""The forward of a whole sequence in one launch.
+
+Arguments are those of rnn_kernels.persistent.Forward, shapes included; pointers are None where they
+do not apply. Program (g, u, d) has units u·BU … of rows g·BB …, and of every num_programs(0)-th
+group of rows after those, in direction d.
+"""
+
+import triton
+import triton.language as tl
+
+from .cells import forward
+from .sequence import cuts, rows_of, steps_of
+from .share import as_factor, tell, wait
+from .tiles import gate, join, put, split
+
+
+@triton.jit
+def _weights(
+    w, i, top, H, G: tl.constexpr, BU: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr
+):
+    """From units i … i + BK to the gates of units top …: (BK, 4 · BU)."""
+    k, n = i + tl.arange(0, BK)[:, None], tl.arange(0, 4 * BU)[None, :]
+    g, j = n // BU, top + n % BU
+    mask = (k < H) & (j < H) & (g < G)
+    return as_factor(tl.load(w + (g * H + j) * H + k, mask=mask, other=0.0), PRECISION)
+
+
+@triton.jit
+def _states(
+    y, before, arrives, h0, state, starts, some_start, i, H, BK: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Units i … i + BK of the states before: of rows that arrive from y, of others from h0."""
+    k = i + tl.arange(0, BK)[None, :]
+    states = tl.load(y + before * H + k, mask=arrives & (k < H), other=0.0)
+    if some_start:
+        states += tl.load(h0 + state * H + k, mask=starts & (k < H), other=0.0)
+    return as_factor(states, PRECISION)
+
+
+@triton.jit(do_not_specialize=["T", "B", "groups"])
+def recurrence_forward(
+    gx, w, b_hh, h0, c0, h_n, c_n, y, c_all, saved, table, resets, arrived,
+    T, B, H, groups,
+    CELL: tl.constexpr, G: tl.constexpr, K: tl.constexpr, HAS_C: tl.constexpr,
+    SPLITS: tl.constexpr, BB: tl.constexpr, BU: tl.constexpr, BK: tl.constexpr,
+    CHUNKS: tl.constexpr, SHARED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    A: tl.constexpr = tl.float32  # what is computed in
+    S: tl.constexpr = gx.dtype.element_ty
+    d, D = tl.program_id(2).to(tl.int64), tl.num_programs(2)
+    top = tl.program_id(1) * BU
+    j = top + tl.arange(0, BU)[None, :]
+    # Of all gates: which, of which unit, and where that is in (G, H).
+    n = tl.arange(0, 4 * BU)[None, :]
+    g, j4 = n // BU, top + n % BU
+    at, is_gate = g * H + j4, (g < G) & (j4 < H)
+    merges = is_gate & (g < G - 1) if SPLITS else is_gate  # both halves are only ever added
+    w += d * G * H * H
+    own = ()
+    for i in tl.static_range(CHUNKS):
+        own = own + (_weights(w, i * BK, top, H, G, BU, BK, PRECISION),)
+    bias = tl.zeros([BB, 4 * BU], A)
+    if b_hh is not None:
+        bias += tl.load(b_hh + d * G * H + at, mask=is_gate, other=0.0).to(A)
+    none = tl.zeros([BB, BU], A)
+
+    for group in range(tl.program_id(0), groups, tl.num_programs(0)):
+        b = group * BB + tl.arange(0, BB)[:, None].to(tl.int64)
+        state, there = d * B + b, (b < B) & (j < H)
+        h = gate(h0, state, j, there, H, 0, 1, A)
+        c = gate(c0, state, j, there, H, 0, 1, A) if HAS_C else h
+        steps = steps_of(table, group * BB, T)
+        # What a step reads is requested a step ahead, and stays as it is stored until it is needed.
+        first, rows = rows_of(table, tl.where(d == 0, 0, steps - 1), T, B)
+        row = (first + b) * D + d
+        x = tl.load(gx + row * G * H + at, mask=(b < rows) & merges, other=0.0)
+        x_last = gate(gx, row, j, there & (b < rows), H, G - 1, G, S) if SPLITS else none
+        cut = cuts(resets, table, tl.where(d == 0, 0, steps), T, B, b)
+
+        for k in range(steps):
+            t = tl.where(d == 0, k, steps - 1 - k)
+            first, rows = rows_of(table, t, T, B)
+            first_before, rows_before = rows_of(table, tl.where(d == 0, t - 1, t + 1), T, B)
+            row, active = (first + b) * D + d, there & (b < rows)
+            goes_on = cut == 0
+            h = tl.where(goes_on, h, 0.0)
+            c = tl.where(goes_on, c, 0.0)
+
+            # The states before, of all units, times the weights of ours.
+            r = bias + x.to(A)
+            if SHARED:
+                if k > 0:
+                    wait(arrived + d * groups + group, k * tl.num_programs(1))
+                before, some_start = (first_before + b) * D + d, rows_before < rows
+                arrives, starts = b < rows_before, (b >= rows_before) & (b < rows)
+                arrives, starts = arrives & (b < rows) & goes_on, starts & goes_on
+                for i in tl.static_range(CHUNKS):
+                    part = _states(
+                        y, before, arrives, h0, state, starts, some_start, i * BK, H, BK, PRECISION
+                    )
+                    r = tl.dot(part, own[i], r, input_precision=PRECISION)
+                if CHUNKS == 0:
+                    for i in range(0, H, BK):
+                        part = _states(
+                            y, before, arrives, h0, state, starts, some_start, i, H, BK, PRECISION
+                        )
+                        tile = _weights(w, i, top, H, G, BU, BK, PRECISION)
+                        r = tl.dot(part, tile, r, input_precision=PRECISION)
+            else:
+                part = as_factor(h.to(S), PRECISION)
+                r = tl.dot(part, own[0], r, input_precision=PRECISION)
+
+            r0, r1, r2, r3 = split(r, BB, BU)
+            x2 = x_last.to(A)
+            h_new, c_new, s0, s1, s2, s3 = forward(
+                CELL, none, none, x2, none, r0, r1, r2, r3, h, c
+            )
+            h = tl.where(active, h_new, h)
+            c = tl.where(active, c_new, c)
+
+            # What others wait for, what is kept, and what the next step will need.
+            put(y, row * H + j, h, active)
+            if SHARED:
+                tell(arrived + d * groups + group)
+            if saved is not None:
+                tile = join(s0, s1, s2, s3, BB, BU)
+                put(saved, row * K * H + at, tile, (b < rows) & (j4 < H))
+            if c_all is not None:
+                put(c_all, row * H + j, c, active)
+            first, rows = rows_of(table, tl.where(d == 0, t + 1, t - 1), T, B)
+            row = (first + b) * D + d
+            x = tl.load(gx + row * G * H + at, mask=(b < rows) & merges, other=0.0)
+            x_last = gate(gx, row, j, there & (b < rows), H, G - 1, G, S) if SPLITS else none
+            cut = cuts(resets, table, tl.where(d == 0, t + 1, t), T, B, b)
+
+        put(h_n, state * H + j, h, there)
+        if HAS_C:
+            put(c_n, state * H + j, c, there)
