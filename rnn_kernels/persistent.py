@@ -51,7 +51,9 @@ class Plan(NamedTuple):
 
     def __str__(self) -> str:
         team = "the whole grid in teams" if self.grid else "clusters"
-        has = "one block has all weights" if self.cluster == 1 else f"{team} of {self.cluster} blocks"
+        has = (
+            "one block has all weights" if self.cluster == 1 else f"{team} of {self.cluster} blocks"
+        )
         waves = "" if self.waves == 1 else f", {self.waves} after each other"
         return (
             f"one launch: {has}, {self.units} units each, {self.groups} groups of {self.rows} rows"

@@ -161,7 +161,7 @@ def facts(index: int) -> Facts:
     from triton.compiler.compiler import make_backend
     from triton.runtime import driver
 
-    if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 3):
+    if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 5):
         return Facts("old", 0, 0, False, 0)
     if _interpreted():
         return Facts("interpreted", 0, 0, False, 0)

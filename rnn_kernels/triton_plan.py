@@ -108,9 +108,7 @@ def stages(element: int, facts: Facts) -> int:
     return 3 if element == 2 and facts.shared > 99 << 10 else 2  # more of float32 would spill
 
 
-def shared_memory(
-    tile: Tile, element: int, precision: str, backward: bool, under_way: int
-) -> int:
+def shared_memory(tile: Tile, element: int, precision: str, backward: bool, under_way: int) -> int:
     """Bytes that a program takes at most: its weights, and what passes from thread to thread.
 
     For four gates, whatever the cell has: tiles have powers of two.
@@ -178,9 +176,8 @@ def placed(
             return None
         waves = -(-groups // slots)
     step_ns = waves * _step_ns(tile, element, precision, H, programs * slots * D)
-    return Plan(
-        precision, *tile[:4], warps(tile), under_way, programs, groups, slots, waves, shared, step_ns
-    )  # fmt: skip
+    cut = (*tile[:4], warps(tile), under_way, programs, groups, slots, waves)
+    return Plan(precision, *cut, shared, step_ns)
 
 
 def plan(
@@ -200,15 +197,15 @@ def plan(
     if element == 8:
         return "a library's products of float64 are faster"
     if facts.target == "old":
-        return "it needs Triton 3.3"
+        return "it needs Triton 3.5"
     if facts.target == "interpreted":
-        return "Triton's interpreter runs one program after the other, and multiplies bfloat16 as bits"
+        return (
+            "Triton's interpreter runs one program after the other, and multiplies bfloat16 as bits"
+        )
     if facts.target == "cuda" and facts.capability < 80:
         return "it needs the matrix instructions of sm_80"
-    if element == 2 or facts.target != "cuda":
-        precision = "ieee"
-    else:
-        precision = "tf32x3" if exact else "tf32"
+    rounded = "tf32x3" if exact else "tf32"
+    precision = rounded if element == 4 and facts.target == "cuda" else "ieee"
     if sizes[1] > WIDEST:
         return f"H is over {WIDEST}"
     call = (element, precision, backward, sizes, facts)

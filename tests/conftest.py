@@ -63,8 +63,9 @@ def running(name: str, test: str) -> Iterator[str]:
         if name == "triton" and not torch.cuda.is_available():
             from interpreted import together
 
-            patch.setattr(BACKENDS[name], "facts", lambda index: SPACIOUS)
-            stack.enter_context(together(emulated.seed_of(test)))
+            if BACKENDS[name].facts(None).target == "interpreted":
+                patch.setattr(BACKENDS[name], "facts", lambda index: SPACIOUS)
+                stack.enter_context(together(emulated.seed_of(test)))
         why = BACKENDS[name].unavailable()
         on_gpu = name in ("cuda", "triton") and torch.cuda.is_available()
         if why:

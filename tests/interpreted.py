@@ -1,8 +1,9 @@
 """Triton's interpreter as more of a GPU: all programs of a launch at once, and bfloat16.
 
-By itself it runs one program after the other, so one that waits for another would wait forever. Here
-each has a thread, of which one runs at a time; after loads, stores and atomics it may be another's
-turn, in an order that is drawn. And it cuts float32 off to bfloat16, and multiplies the bits of that.
+By itself it runs one program after the other, so one that waits for another would wait forever.
+Here each has a thread, of which one runs at a time; after loads, stores and atomics it may be
+another's turn, in an order that is drawn. And by itself it cuts float32 off to bfloat16, and
+multiplies the bits of that.
 """
 
 from __future__ import annotations

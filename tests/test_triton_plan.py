@@ -1,4 +1,4 @@
-"""The planner of Triton's whole sequences as data: every plan fits, and is the one that is meant."""
+"""The planner of Triton's whole sequences as data: every plan fits, and is the one meant."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_what_float32_is() -> None:
     [
         ({"element": 8}, "float64"),
         ({"facts": H100._replace(capability=75)}, "sm_80"),
-        ({"facts": Facts("old", 0, 0, False, 0)}, "Triton 3.3"),
+        ({"facts": Facts("old", 0, 0, False, 0)}, "Triton 3.5"),
         ({"facts": Facts("interpreted", 0, 0, False, 0)}, "interpreter"),
         ({"facts": H100._replace(meet=False), "H": 256}, "might not run at the same time"),
         ({"H": 5000}, "more programs would have to wait"),
@@ -85,7 +85,7 @@ def test_programs_alone_need_not_run_at_the_same_time() -> None:
 
 
 def test_facts_of_this_machine() -> None:
-    assert triton.facts(None).target == ("old" if triton_version() < (3, 3) else "interpreted")
+    assert triton.facts(None).target == ("old" if triton_version() < (3, 5) else "interpreted")
     like = torch.zeros(1, dtype=torch.float16)
     assert isinstance(triton.plan("gru", like, (3, 8, 1), False, False), str)
 
@@ -96,7 +96,8 @@ def triton_version() -> tuple[int, ...]:
     return tuple(map(int, triton.__version__.split(".")[:2]))
 
 
-def test_explain_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(triton.facts(None).target == "old", reason="it needs Triton 3.5")
+def test_explain_says_how() -> None:
     with running("triton", "explain"):
         x = torch.randn(2, 3, 3).half()
         (small,) = rk.explain(rk.GRU(3, 40).half(), x)

@@ -16,7 +16,7 @@ from test_persistent_precision import as_tf32
 from rnn_kernels import reference, triton, triton_plan
 from rnn_kernels.triton_plan import Facts, Plan, Tile
 
-pytest.importorskip("triton", "3.3")
+pytest.importorskip("triton", "3.5")
 from interpreted import together  # noqa: E402
 from triton.runtime.errors import InterpreterError  # noqa: E402
 
@@ -25,7 +25,9 @@ FEW = Facts("cuda", 90, 24, True, 227 << 10)
 
 
 @pytest.fixture(params=["interpreted", pytest.param("gpu", marks=pytest.mark.gpu)])
-def cutting(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+def cutting(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[ModuleType]:
     """The backend; its ``tile`` says how sequences are cut, and ``precision`` what float32 is."""
     on_gpu = request.param == "gpu"
     if not on_gpu and torch.cuda.is_available():
@@ -130,7 +132,10 @@ def test_a_row_without_steps_is_left_alone_by_infinite_weights(cutting: ModuleTy
     cutting.tile = alone(16)
     cell, gx, w, b, _, h0, c0, *_ = call("lstm", HALF, 8, 2, 2, 1)
     w[0, 0, 0] = torch.inf
-    sizes, grads = torch.tensor([1, 1], device="cpu"), [torch.ones(2, 8).half(), torch.ones_like(h0)]
+    sizes, grads = (
+        torch.tensor([1, 1], device="cpu"),
+        [torch.ones(2, 8).half(), torch.ones_like(h0)],
+    )
     args = (cell, gx[:, :1].flatten(0, 1), w, b, None, h0, c0, sizes, None)
     y, _, _, c, saved = cutting.forward(*args, True, True)
     _, _, _, _, dh0, dc0 = cutting.backward(

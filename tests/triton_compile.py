@@ -1,8 +1,8 @@
 """Compiles the Triton kernels for a GPU that need not be there: calls on the CPU, no launches.
 
 ``python triton_compile.py 90 gates``, ``… 90 lstm`` and so on compile every kernel that the backend
-can ask for: those of single steps, and those of a cell's whole sequences. Each has a line: its name,
-registers, bytes of stack, of shared memory, and those that the plan has reserved. ``python
+can ask for: those of single steps, and those of a cell's whole sequences. Each has a line: its
+name, registers, bytes of stack, of shared memory, and those that the plan has reserved. ``python
 triton_compile.py 90 sizes`` prints how many kernels calls of ever new sizes have asked for.
 """
 

@@ -12,7 +12,6 @@ import triton.language as tl
 from .cells import backward, forward
 from .tiles import gate, put
 
-
 # Numbers that change from call to call or step to step make no kernels of their own.
 _FORWARD = ["B", *(f"{name}{d}" for d in (0, 1) for name in ("first", "rows", "leave", "cut_out"))]
 _BACKWARD = [

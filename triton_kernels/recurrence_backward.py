@@ -1,7 +1,7 @@
 """The backward of a whole sequence in one launch, the last step first.
 
-Arguments are those of rnn_kernels.persistent.Backward, shapes included; pointers are None where they
-do not apply. Programs have units and rows as in the forward.
+Arguments are those of rnn_kernels.persistent.Backward, shapes included; pointers are None where
+they do not apply. Programs have units and rows as in the forward.
 """
 
 import triton

@@ -113,9 +113,7 @@ def recurrence_forward(
 
             r0, r1, r2, r3 = split(r, BB, BU)
             x2 = x_last.to(A)
-            h_new, c_new, s0, s1, s2, s3 = forward(
-                CELL, none, none, x2, none, r0, r1, r2, r3, h, c
-            )
+            h_new, c_new, s0, s1, s2, s3 = forward(CELL, none, none, x2, none, r0, r1, r2, r3, h, c)
             h = tl.where(active, h_new, h)
             c = tl.where(active, c_new, c)
 

@@ -1,8 +1,8 @@
 """What the programs of a recurrence have in common: factors of products, and how programs meet.
 
 Programs that share the rows of a group have each other's results from memory: each leaves what it
-made of a step, tells so, and waits until all have told. That all of them run at the same time is the
-launch's business.
+made of a step, tells so, and waits until all have told. That all of them run at the same time is
+the launch's business.
 """
 
 import triton
