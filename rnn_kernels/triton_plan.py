@@ -116,7 +116,7 @@ def shared_memory(tile: Tile, element: int, precision: str, backward: bool, unde
     weights = 4 * tile.units * tile.block * element
     factors = tile.rows * tile.block * element * (4 if backward else 1)
     if not tile.chunks:
-        return under_way * (weights + factors)
+        return under_way * (weights + factors) + (8 << 10)
     if precision == "tf32x3":  # both parts of each
         weights, factors = 2 * weights, 2 * factors
     results = tile.rows * tile.units * (element * (16 if backward else 6) if tile.alone else 32)

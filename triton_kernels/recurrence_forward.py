@@ -26,15 +26,31 @@ def _weights(
 
 
 @triton.jit
-def _states(
-    y, before, arrives, h0, state, starts, some_start, i, H, BK: tl.constexpr,
-    PRECISION: tl.constexpr,
+def _inputs(
+    gx, table, t, T, B, b, d, D, at, merges, j, H, G: tl.constexpr, SPLITS: tl.constexpr,
+    BB: tl.constexpr, BU: tl.constexpr,
 ):  # fmt: skip
-    """Units i … i + BK of the states before: of rows that arrive from y, of others from h0."""
+    """The input half of step t as it is stored: of the gates that merge, and of the last if split.
+
+    Halves merge that are only ever added to each other.
+    """
+    S: tl.constexpr = gx.dtype.element_ty
+    first, rows = rows_of(table, t, T, B)
+    row = (first + b) * D + d
+    merged = tl.load(gx + row * G * H + at, mask=(b < rows) & merges, other=0.0)
+    if SPLITS:
+        return merged, gate(gx, row, j, (b < rows) & (j < H), H, G - 1, G, S)
+    else:
+        return merged, tl.zeros([BB, BU], S)
+
+
+@triton.jit
+def _states(y, h0, arrives, starts, some_start, i, H, BK: tl.constexpr, PRECISION: tl.constexpr):
+    """Units i … i + BK of the states before: from y of rows that arrive, from h0 of new ones."""
     k = i + tl.arange(0, BK)[None, :]
-    states = tl.load(y + before * H + k, mask=arrives & (k < H), other=0.0)
+    states = tl.load(y + k, mask=arrives & (k < H), other=0.0)
     if some_start:
-        states += tl.load(h0 + state * H + k, mask=starts & (k < H), other=0.0)
+        states += tl.load(h0 + k, mask=starts & (k < H), other=0.0)
     return as_factor(states, PRECISION)
 
 
@@ -55,7 +71,7 @@ def recurrence_forward(
     n = tl.arange(0, 4 * BU)[None, :]
     g, j4 = n // BU, top + n % BU
     at, is_gate = g * H + j4, (g < G) & (j4 < H)
-    merges = is_gate & (g < G - 1) if SPLITS else is_gate  # both halves are only ever added
+    merges = is_gate & (g < G - 1) if SPLITS else is_gate
     w += d * G * H * H
     own = ()
     for i in tl.static_range(CHUNKS):
@@ -72,10 +88,8 @@ def recurrence_forward(
         c = gate(c0, state, j, there, H, 0, 1, A) if HAS_C else h
         steps = steps_of(table, group * BB, T)
         # What a step reads is requested a step ahead, and stays as it is stored until it is needed.
-        first, rows = rows_of(table, tl.where(d == 0, 0, steps - 1), T, B)
-        row = (first + b) * D + d
-        x = tl.load(gx + row * G * H + at, mask=(b < rows) & merges, other=0.0)
-        x_last = gate(gx, row, j, there & (b < rows), H, G - 1, G, S) if SPLITS else none
+        t = tl.where(d == 0, 0, steps - 1)
+        x, x_last = _inputs(gx, table, t, T, B, b, d, D, at, merges, j, H, G, SPLITS, BB, BU)
         cut = cuts(resets, table, tl.where(d == 0, 0, steps), T, B, b)
 
         for k in range(steps):
@@ -92,18 +106,19 @@ def recurrence_forward(
             if SHARED:
                 if k > 0:
                     wait(arrived + d * groups + group, k * tl.num_programs(1))
-                before, some_start = (first_before + b) * D + d, rows_before < rows
-                arrives, starts = b < rows_before, (b >= rows_before) & (b < rows)
-                arrives, starts = arrives & (b < rows) & goes_on, starts & goes_on
+                y_before, h_before = y + ((first_before + b) * D + d) * H, h0 + state * H
+                arrives, some_start = b < rows_before, rows_before < rows
+                wanted = (b < rows) & goes_on
+                arrives, starts = wanted & arrives, wanted & (arrives == 0)
                 for i in tl.static_range(CHUNKS):
                     part = _states(
-                        y, before, arrives, h0, state, starts, some_start, i * BK, H, BK, PRECISION
+                        y_before, h_before, arrives, starts, some_start, i * BK, H, BK, PRECISION
                     )
                     r = tl.dot(part, own[i], r, input_precision=PRECISION)
                 if CHUNKS == 0:
                     for i in range(0, H, BK):
                         part = _states(
-                            y, before, arrives, h0, state, starts, some_start, i, H, BK, PRECISION
+                            y_before, h_before, arrives, starts, some_start, i, H, BK, PRECISION
                         )
                         tile = _weights(w, i, top, H, G, BU, BK, PRECISION)
                         r = tl.dot(part, tile, r, input_precision=PRECISION)
@@ -112,8 +127,9 @@ def recurrence_forward(
                 r = tl.dot(part, own[0], r, input_precision=PRECISION)
 
             r0, r1, r2, r3 = split(r, BB, BU)
-            x2 = x_last.to(A)
-            h_new, c_new, s0, s1, s2, s3 = forward(CELL, none, none, x2, none, r0, r1, r2, r3, h, c)
+            h_new, c_new, s0, s1, s2, s3 = forward(
+                CELL, none, none, x_last.to(A), none, r0, r1, r2, r3, h, c
+            )
             h = tl.where(active, h_new, h)
             c = tl.where(active, c_new, c)
 
@@ -122,14 +138,14 @@ def recurrence_forward(
             if SHARED:
                 tell(arrived + d * groups + group)
             if saved is not None:
-                tile = join(s0, s1, s2, s3, BB, BU)
-                put(saved, row * K * H + at, tile, (b < rows) & (j4 < H))
+                mask = (b < rows) & (j4 < H)
+                put(saved, row * K * H + at, join(s0, s1, s2, s3, BB, BU), mask)
             if c_all is not None:
                 put(c_all, row * H + j, c, active)
-            first, rows = rows_of(table, tl.where(d == 0, t + 1, t - 1), T, B)
-            row = (first + b) * D + d
-            x = tl.load(gx + row * G * H + at, mask=(b < rows) & merges, other=0.0)
-            x_last = gate(gx, row, j, there & (b < rows), H, G - 1, G, S) if SPLITS else none
+            t_after = tl.where(d == 0, t + 1, t - 1)
+            x, x_last = _inputs(
+                gx, table, t_after, T, B, b, d, D, at, merges, j, H, G, SPLITS, BB, BU
+            )
             cut = cuts(resets, table, tl.where(d == 0, t + 1, t), T, B, b)
 
         put(h_n, state * H + j, h, there)
