@@ -83,7 +83,7 @@ def explain(
 ) -> list[Explanation]:
     """Prints how each recurrent layer in ``module`` runs a call ``module(input, ...)``.
 
-    That is, which backend, and on the CUDA backend the plan: whether all steps run in one launch,
+    That is, which backend, and on those for GPUs the plan: whether all steps run in one launch,
     how the weights and rows are spread, and the predicted time per step; and whether the layers of
     a stack run side by side, in training if there is anything to train. On a GPU each recurrence is
     also timed, by itself and on random numbers. The module is called once, without gradients,

@@ -168,11 +168,15 @@ def facts(index: int) -> Facts:
     with _on(torch.device("cuda", index)):
         target = driver.active.get_current_target()
     properties = driver.active.utils.get_device_properties(index)
+    on_cuda = target.backend == "cuda"
+    # What a program has stored is told in one way on NVIDIA and CDNA each: see share.tell.
+    known = on_cuda or target.arch.startswith("gfx9")
+    cooperative = hasattr(make_backend(target).parse_options({}), "launch_cooperative_grid")
     return Facts(
         target.backend,
-        target.arch if target.backend == "cuda" else 0,
+        target.arch if on_cuda else 0,
         properties["multiprocessor_count"],
-        hasattr(make_backend(target).parse_options({}), "launch_cooperative_grid"),
+        known and cooperative,
         properties["max_shared_mem"],
     )
 
@@ -203,7 +207,8 @@ def plan(
             stream = torch.cuda.current_stream(like.device).cuda_stream
             beside = lanes.beside(like.device.index, stream)
         if beside > 1:  # programs that wait for each other share with nobody
-            device = device._replace(processors=device.processors // beside, meet=False)
+            share = max(1, device.processors // beside)
+            device = device._replace(processors=share, meet=False)
     exact = like.dtype == torch.float32 and not tf32_allowed()
     return _planned(cell, like.element_size(), exact, backward, sizes, device)
 
@@ -213,6 +218,7 @@ def options(plan: Plan, target: str) -> dict[str, Any]:
     found = {
         "num_warps": plan.warps,
         "num_stages": plan.stages,
+        "enable_fp_fusion": True,
         "launch_cooperative_grid": plan.through_memory,
     }
     if target == "cuda":  # as many as there are: fewer would spill, or hide less
@@ -228,13 +234,13 @@ def _launch_recurrence(
     arrived = None
     if plan.through_memory:
         arrived = torch.zeros(D * plan.groups, dtype=torch.int32, device=like.device)
-    grid = (plan.slots if B else 0, plan.programs, D)
+    grid, target = (plan.slots if B else 0, plan.programs, D), facts(like.device.index).target
     _launch(
         kernel, like, grid, *arrays, call.table, call.resets, arrived, call.T, B, H, plan.groups,
         CELL=call.cell, G=kind.gates, K=kind.saved, HAS_C=kind.has_c,
         BB=plan.rows, BU=plan.units, BK=plan.block, CHUNKS=plan.chunks,
         SHARED=plan.through_memory, PRECISION=plan.precision,
-        **constants, **options(plan, facts(like.device.index).target),
+        CDNA=target == "hip", **constants, **options(plan, target),
     )  # fmt: skip
 
 

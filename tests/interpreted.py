@@ -2,8 +2,8 @@
 
 By itself it runs one program after the other, so one that waits for another would wait forever.
 Here each has a thread, of which one runs at a time; after loads, stores and atomics it may be
-another's turn, in an order that is drawn. And by itself it cuts float32 off to bfloat16, and
-multiplies the bits of that.
+another's turn, in an order that is drawn. And by itself it cuts float32 off to bfloat16, multiplies
+the bits of that, and does not look where a kernel loads and stores.
 """
 
 from __future__ import annotations
@@ -70,6 +70,21 @@ class Turns:
             self.turn.notify_all()
 
 
+def _inside(operation: Callable, which: int, buffers: np.ndarray) -> Callable:
+    """A load or store whose mask is argument ``which``, of nothing but what lies in ``buffers``."""
+
+    def run(at: interpreter.TensorHandle, *rest: Any) -> Any:
+        mask = np.broadcast_to(rest[which].data, at.data.shape).astype(bool)
+        first = at.data[mask].astype(np.int64)[:, None]
+        last = first + at.get_element_ty().primitive_bitwidth // 8
+        inside = ((first >= buffers[:, 0]) & (last <= buffers[:, 1])).any(1)
+        if not inside.all():
+            raise IndexError(f"{(~inside).sum()} elements are in none of the launch's tensors")
+        return operation(at, *rest)
+
+    return run
+
+
 class Together(interpreter.GridExecutor):
     """Runs a grid's programs in threads; tests set ``draw``."""
 
@@ -78,6 +93,10 @@ class Together(interpreter.GridExecutor):
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         builder = interpreter.interpreter_builder
         set_grid_dim = builder.set_grid_dim
+        tensors = [t for t in args if isinstance(t, torch.Tensor) and t.numel()]
+        buffers = np.array(
+            [(t.data_ptr(), t.data_ptr() + t.numel() * t.element_size()) for t in tensors]
+        )
 
         def begin(*grid: int) -> None:
             """The last thing that happens before the loop over programs."""
@@ -86,6 +105,8 @@ class Together(interpreter.GridExecutor):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(builder, "set_grid_dim", begin)
+            for name, mask in (("create_masked_load", 0), ("create_masked_store", 1)):
+                patch.setattr(builder, name, _inside(getattr(builder, name), mask, buffers))
             super().__call__(*args, **kwargs)
 
     def _once(self, fn: Callable, grid: tuple[int, ...]) -> Callable:

@@ -80,6 +80,10 @@ def test_what_goes_per_step(change: dict, why: str) -> None:
     assert why in plan(**{"B": 16, "H": 64} | change)
 
 
+def test_more_lanes_than_processors() -> None:
+    assert plan(16, 64, facts=H100._replace(processors=1, meet=False)).programs == 1
+
+
 def test_programs_alone_need_not_run_at_the_same_time() -> None:
     assert plan(16, 64, facts=H100._replace(meet=False)).programs == 1
 

@@ -193,6 +193,6 @@ def test_off_where_it_is_not_meant_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_backend_without_plans() -> None:
     like = torch.empty(0)
-    for name in ("cpu", "triton", "reference"):
+    for name in ("cpu", "reference"):
         call = ("gru", like, (1, 5), 1000, 2, False, False)
         assert wavefront.planned(BACKENDS[name], *call) is None

@@ -2,8 +2,9 @@
 
 ``python triton_compile.py 90 gates``, ``… 90 lstm`` and so on compile every kernel that the backend
 can ask for: those of single steps, and those of a cell's whole sequences. Each has a line: its
-name, registers, bytes of stack, of shared memory, and those that the plan has reserved. ``python
-triton_compile.py 90 sizes`` prints how many kernels calls of ever new sizes have asked for.
+name, registers, bytes of stack, of shared memory, those that the plan has reserved, and whether its
+programs meet in order. ``python triton_compile.py 90 sizes`` prints how many kernels calls of ever
+new sizes have asked for.
 """
 
 from __future__ import annotations
@@ -128,7 +129,50 @@ def report() -> None:
                 for what in ("vgpr_count", "private_segment_fixed_size")
             ]
             used = (found[0], found[1])
-        print(kernel.metadata.name, *used, kernel.metadata.shared, reserved)
+        print(kernel.metadata.name, *used, kernel.metadata.shared, reserved, in_order(kernel.asm))
+
+
+# What a line of machine code does that others may depend on.
+EVENTS = {
+    "ptx": {
+        "store": r"\bst\.global",
+        "barrier": r"\bbar\.sync",
+        "release": r"\batom\S*\.release",
+        "acquire": r"\batom\S*\.acquire",
+        "load": r"\bld\.global|\bcp\.async\.c[ag]",
+    },
+    "amdgcn": {
+        "store": r"\b(global|buffer)_store",
+        "wait": r"\bs_waitcnt vmcnt\(0\)",
+        "barrier": r"\bs_barrier",
+        "release": r"\bbuffer_wbl2",
+    },
+}
+BEFORE_RELEASE = {"ptx": ["store", "barrier"], "amdgcn": ["store", "wait", "barrier"]}
+
+
+def in_order(asm: dict[str, str]) -> bool:
+    """Whether all stores of a program precede its word, and its loads follow that of others."""
+    language = next(name for name in EVENTS if name in asm)
+    past: list[str] = []
+    for line in asm[language].splitlines():
+        found = [what for what, pattern in EVENTS[language].items() if re.search(pattern, line)]
+        if "release" in found:
+            last = len(past) - past[::-1].index("store") - 1
+            if not is_within(BEFORE_RELEASE[language], past[last:]):
+                return False
+        if "load" in found and "acquire" in past:
+            last = len(past) - past[::-1].index("acquire") - 1
+            if "barrier" not in past[last:]:
+                return False
+        past += found
+    return True
+
+
+def is_within(wanted: list[str], events: list[str]) -> bool:
+    """Whether all of them come, in this order."""
+    rest = iter(events)
+    return all(event in rest for event in wanted)
 
 
 def resources(kernel: Any) -> tuple[str, str]:

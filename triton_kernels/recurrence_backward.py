@@ -53,7 +53,7 @@ def recurrence_backward(
     T, B, H, groups,
     CELL: tl.constexpr, G: tl.constexpr, K: tl.constexpr, HAS_C: tl.constexpr,
     MIXES: tl.constexpr, BB: tl.constexpr, BU: tl.constexpr, BK: tl.constexpr,
-    CHUNKS: tl.constexpr, SHARED: tl.constexpr, PRECISION: tl.constexpr,
+    CHUNKS: tl.constexpr, SHARED: tl.constexpr, PRECISION: tl.constexpr, CDNA: tl.constexpr,
 ):  # fmt: skip
     A: tl.constexpr = tl.float32  # what is computed in
     S: tl.constexpr = saved.dtype.element_ty
@@ -92,7 +92,7 @@ def recurrence_backward(
             goes_on = cut == 0
 
             # What the forward left; states from the step before, or from the initial ones.
-            mask = (b < rows) & (j4 < H)
+            mask = (b < rows) & (j4 < H) & (g < K)
             s0, s1, s2, s3 = split(
                 tl.load(saved + row * K * H + at, mask=mask, other=0.0).to(A), BB, BU
             )
@@ -122,7 +122,7 @@ def recurrence_backward(
             # The gradients of all gates times the weights that lead to them from our units.
             before = passed if MIXES else tl.zeros([BB, BU], A)
             if SHARED:
-                tell(arrived + d * groups + group)
+                tell(arrived + d * groups + group, CDNA)
                 wait(arrived + d * groups + group, (k + 1) * tl.num_programs(1))
                 sums = tl.zeros([4, BB, BU], A)
                 of, wanted = row[None, :, :], (b < rows)[None, :, :]

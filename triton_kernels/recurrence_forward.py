@@ -60,7 +60,7 @@ def recurrence_forward(
     T, B, H, groups,
     CELL: tl.constexpr, G: tl.constexpr, K: tl.constexpr, HAS_C: tl.constexpr,
     SPLITS: tl.constexpr, BB: tl.constexpr, BU: tl.constexpr, BK: tl.constexpr,
-    CHUNKS: tl.constexpr, SHARED: tl.constexpr, PRECISION: tl.constexpr,
+    CHUNKS: tl.constexpr, SHARED: tl.constexpr, PRECISION: tl.constexpr, CDNA: tl.constexpr,
 ):  # fmt: skip
     A: tl.constexpr = tl.float32  # what is computed in
     S: tl.constexpr = gx.dtype.element_ty
@@ -130,15 +130,15 @@ def recurrence_forward(
             h_new, c_new, s0, s1, s2, s3 = forward(
                 CELL, none, none, x_last.to(A), none, r0, r1, r2, r3, h, c
             )
-            h = tl.where(active, h_new, h)
+            h = tl.where(active, h_new.to(S).to(A), h)  # as others and the backward will read it
             c = tl.where(active, c_new, c)
 
             # What others wait for, what is kept, and what the next step will need.
             put(y, row * H + j, h, active)
             if SHARED:
-                tell(arrived + d * groups + group)
+                tell(arrived + d * groups + group, CDNA)
             if saved is not None:
-                mask = (b < rows) & (j4 < H)
+                mask = (b < rows) & (j4 < H) & (g < K)
                 put(saved, row * K * H + at, join(s0, s1, s2, s3, BB, BU), mask)
             if c_all is not None:
                 put(c_all, row * H + j, c, active)

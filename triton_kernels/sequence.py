@@ -10,12 +10,13 @@ import triton.language as tl
 
 @triton.jit
 def rows_of(table, t, T, B):
-    """The first row of step t, and how many it has; none before 0 and after T - 1."""
+    """The first row of step t, and how many it has; none outside of 0 … T - 1."""
     inside = (t >= 0) & (t < T)
     if table is None:
         return t.to(tl.int64) * B, tl.where(inside, B, 0).to(tl.int64)
     else:
-        return tl.load(table + t, mask=inside, other=0), tl.load(table + T + 2 + t)
+        first = tl.load(table + t, mask=inside, other=0)
+        return first, tl.load(table + T + 2 + t, mask=inside, other=0)
 
 
 @triton.jit

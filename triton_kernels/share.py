@@ -20,9 +20,18 @@ def as_factor(x, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def tell(arrived):
-    """Says that what this program has stored so far is there."""
-    tl.debug_barrier()  # one thread will speak for all
+def tell(arrived, CDNA: tl.constexpr):
+    """Says that what this program has stored so far is there.
+
+    One thread speaks for all. On NVIDIA the barrier orders the others' stores before its release;
+    on CDNA a wave's release waits for its own stores alone, so each waits before the barrier.
+    """
+    if CDNA:
+        tl.inline_asm_elementwise(
+            "s_waitcnt vmcnt(0)\n v_mov_b32 $0, $1", "=v,v", [tl.arange(0, 64)],
+            dtype=tl.int32, is_pure=False, pack=1,
+        )  # fmt: skip
+    tl.debug_barrier()
     tl.atomic_add(arrived, 1, sem="release", scope="gpu")
 
 
