@@ -57,7 +57,8 @@ def test_gate_functions(dtype: torch.dtype, kernels: str) -> None:
 
     With z = σ(-1000) = 0 the output is tanh(n); with n = tanh(1000) = 1 and h = 0 it is 1 - z.
     """
-    span = torch.logspace(-30, 2, 4001, dtype=torch.float64)
+    interpreted = kernels == "triton" and not torch.cuda.is_available()  # a second for 400 rows
+    span = torch.logspace(-30, 2, 301 if interpreted else 4001, dtype=torch.float64)
     x = torch.cat((-span, torch.zeros(1), span)).to(dtype)
     n = len(x)
     recurrence = torch.ops.rnn_kernels.recurrence

@@ -60,8 +60,8 @@ def test_kernels_of_whole_sequences_fit(architecture: str, cell: str, tmp_path: 
 
 
 def test_new_sizes_need_no_new_kernels(tmp_path: Path) -> None:
-    """Each line counts the kernels after calls of six more sizes T and B."""
+    """Each line counts the kernels after calls of four sizes T and B."""
     lines = compile_kernels(90, "sizes", cache=tmp_path)
-    assert len(lines) == 16
+    assert len(lines) == 12
     for counts in lines:
-        assert len(counts) == 6 and len(set(counts)) == 1, counts
+        assert len(counts) == 4 and len(set(counts)) == 1, counts

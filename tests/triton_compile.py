@@ -188,13 +188,14 @@ def resources(kernel: Any) -> tuple[str, str]:
 
 def new_sizes() -> None:
     """Of calls step by step, of programs alone, and of programs that share."""
-    for whole, H, (cell, packed) in itertools.product(
-        (False, True), (48, 192), itertools.product(CELLS, (False, True))
+    kinds = itertools.product(CELLS, (False, True))
+    for (whole, H), (cell, packed) in itertools.product(
+        ((False, 48), (True, 48), (True, 192)), kinds
     ):
         counts = []
         if whole:
             backend.plan = PLAN
-        for T, B in ((2, 3), (5, 16), (7, 1), (33, 32), (3, 17), (16, 64)):
+        for T, B in ((2, 3), (7, 1), (33, 32), (16, 64)):
             run(cell, T, B, 1, H, SINGLE, packed)
             counts.append(len(compiled))
         print(*counts)
