@@ -46,6 +46,34 @@ def _gradients(
     return as_factor(found, PRECISION)
 
 
+@triton.jit
+def _left(
+    saved, c_all, h0, c0, y, dy, dc_all, table, t, T, B, b, d, D, j, at, is_saved, H,
+    K: tl.constexpr, HAS_C: tl.constexpr, BB: tl.constexpr, BU: tl.constexpr,
+):  # fmt: skip
+    """What the forward left of step t, and what came back for it, as they are stored.
+
+    That is saved values, h and c before the step, c after it, and the gradients of h and c.
+    """
+    S: tl.constexpr = saved.dtype.element_ty
+    first, rows = rows_of(table, t, T, B)
+    first_before, rows_before = rows_of(table, tl.where(d == 0, t - 1, t + 1), T, B)
+    row, row_before, state = (first + b) * D + d, (first_before + b) * D + d, d * B + b
+    active = (b < rows) & (j < H)
+    arrives, starts = active & (b < rows_before), active & (b >= rows_before)
+    s = tl.load(saved + row * K * H + at, mask=(b < rows) & is_saved, other=0.0)
+    h = gate(y, row_before, j, arrives, H, 0, 1, S) + gate(h0, state, j, starts, H, 0, 1, S)
+    none = tl.zeros([BB, BU], tl.float32)
+    c, c_before = none, none
+    if HAS_C:
+        c = gate(c_all, row, j, active, H, 0, 1, tl.float32)
+        c_before = gate(c_all, row_before, j, arrives, H, 0, 1, tl.float32)
+        c_before += gate(c0, state, j, starts, H, 0, 1, tl.float32)
+    dh = gate(dy, row, j, active, H, 0, 1, S) if dy is not None else none
+    dc = gate(dc_all, row, j, active, H, 0, 1, tl.float32) if dc_all is not None else none
+    return s, h, c_before, c, dh, dc
+
+
 @triton.jit(do_not_specialize=["T", "B", "groups"])
 def recurrence_backward(
     w, saved, c_all, h0, c0, y, dy, dc_all, dh_n, dc_n, dgx, dgh_last, h_before, dh0, dc0,
@@ -62,7 +90,7 @@ def recurrence_backward(
     j = top + tl.arange(0, BU)[None, :]
     n = tl.arange(0, 4 * BU)[None, :]
     g, j4 = n // BU, top + n % BU
-    at = g * H + j4
+    at, is_saved, is_gate = g * H + j4, (g < K) & (j4 < H), (g < G) & (j4 < H)
     w += d * G * H * H
     own = ()
     for i in tl.static_range(CHUNKS if SHARED else G):
@@ -81,48 +109,43 @@ def recurrence_backward(
         if dc_n is not None:
             dc += gate(dc_n, state, j, there, H, 0, 1, A)
         steps = steps_of(table, group * BB, T)
-        cut = cuts(resets, table, tl.where(d == 0, steps - 1, 1), T, B, b)
+        # What a step reads is requested a step ahead, and stays as it is stored until it is needed.
+        t = tl.where(d == 0, steps - 1, 0)
+        s, h, c_before, c, dh_t, dc_t = _left(
+            saved, c_all, h0, c0, y, dy, dc_all, table, t, T, B, b, d, D, j, at, is_saved, H,
+            K, HAS_C, BB, BU,
+        )  # fmt: skip
+        cut = cuts(resets, table, tl.where(d == 0, t, t + 1), T, B, b)
 
         for k in range(steps):
             t = tl.where(d == 0, steps - 1 - k, k)
             first, rows = rows_of(table, t, T, B)
-            first_before, rows_before = rows_of(table, tl.where(d == 0, t - 1, t + 1), T, B)
-            row, row_before = (first + b) * D + d, (first_before + b) * D + d
-            active, arrives = there & (b < rows), b < rows_before
-            goes_on = cut == 0
-
-            # What the forward left; states from the step before, or from the initial ones.
-            mask = (b < rows) & (j4 < H) & (g < K)
-            s0, s1, s2, s3 = split(
-                tl.load(saved + row * K * H + at, mask=mask, other=0.0).to(A), BB, BU
-            )
-            comes, starts = active & goes_on & arrives, active & goes_on & (arrives == 0)
-            h = gate(y, row_before, j, comes, H, 0, 1, A) + gate(h0, state, j, starts, H, 0, 1, A)
-            c, c_before = h, h
-            if HAS_C:
-                c = gate(c_all, row, j, active, H, 0, 1, A)
-                c_before = gate(c_all, row_before, j, comes, H, 0, 1, A)
-                c_before += gate(c0, state, j, starts, H, 0, 1, A)
-            dh_new, dc_new = dh, dc
-            if dy is not None:
-                dh_new += gate(dy, row, j, active, H, 0, 1, A)
-            if dc_all is not None:
-                dc_new += gate(dc_all, row, j, active, H, 0, 1, A)
+            row, active, goes_on = (first + b) * D + d, there & (b < rows), cut == 0
+            h_t = tl.where(goes_on, h.to(A), 0.0)
+            c_before = tl.where(goes_on, c_before, 0.0)
+            s0, s1, s2, s3 = split(s.to(A), BB, BU)
+            dh_new, dc_new = dh + dh_t.to(A), dc + dc_t
 
             passed, dc_before, g0, g1, g2, g3, last = backward(
-                CELL, s0, s1, s2, s3, h, c_before, c, dh_new, dc_new
+                CELL, s0, s1, s2, s3, h_t, c_before, c, dh_new, dc_new
             )
-            mask = (b < rows) & (j4 < H) & (g < G)
-            put(dgx, row * G * H + at, join(g0, g1, g2, g3, BB, BU), mask)
+            put(dgx, row * G * H + at, join(g0, g1, g2, g3, BB, BU), (b < rows) & is_gate)
             if dgh_last is not None:
                 put(dgh_last, row * H + j, last, active)
+            if SHARED:
+                tell(arrived + d * groups + group, CDNA)
             if h_before is not None:
-                put(h_before, row * H + j, h, active)
+                put(h_before, row * H + j, h_t, active)
+            t_before = tl.where(d == 0, t - 1, t + 1)
+            s, h, c_before, c, dh_t, dc_t = _left(
+                saved, c_all, h0, c0, y, dy, dc_all, table, t_before, T, B, b, d, D, j, at,
+                is_saved, H, K, HAS_C, BB, BU,
+            )  # fmt: skip
+            cut = cuts(resets, table, tl.where(d == 0, t_before, t_before + 1), T, B, b)
 
             # The gradients of all gates times the weights that lead to them from our units.
             before = passed if MIXES else tl.zeros([BB, BU], A)
             if SHARED:
-                tell(arrived + d * groups + group, CDNA)
                 wait(arrived + d * groups + group, (k + 1) * tl.num_programs(1))
                 sums = tl.zeros([4, BB, BU], A)
                 of, wanted = row[None, :, :], (b < rows)[None, :, :]
@@ -142,7 +165,6 @@ def recurrence_backward(
                     before += tl.dot(part, own[i], input_precision=PRECISION)
             dh = tl.where(active, tl.where(goes_on, before, 0.0), dh)
             dc = tl.where(active, tl.where(goes_on, dc_before, 0.0), dc)
-            cut = cuts(resets, table, tl.where(d == 0, t - 1, t + 2), T, B, b)
 
         put(dh0, state * H + j, dh, there)
         if HAS_C:
