@@ -14,8 +14,8 @@ from rnn_kernels import triton
 
 SCRIPT = Path(__file__).with_name("triton_compile.py")
 SHARED = {"80": 163 << 10, "90": 227 << 10, "gfx942": 64 << 10}
-# Bytes of a thread in whole sequences, stored and loaded once a step: half a microsecond at most, and
-# no more than smaller chunks would cost, each of which is a trip to memory.
+# Bytes of a thread in whole sequences, stored and loaded once a step: half a microsecond at most,
+# and no more than smaller chunks would cost, each of which is a trip to memory.
 SPILLED = 448
 
 
