@@ -29,7 +29,7 @@ demo: $(READY)
 	$(BIN)/python examples/char_lm.py --compare
 
 test: lint
-	$(SANITIZED) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(SELECT)
+	$(SANITIZED) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(SELECT)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
