@@ -37,14 +37,30 @@ Sequence sequence(py::tuple sizes, Address batch_sizes, Address resets) {
             sizes[3].cast<int64_t>(), at<const int64_t>(batch_sizes), at<const uint8_t>(resets)};
 }
 
+// One address for each direction; the second is 0 where there is none.
+struct Pair {
+    Address first, second;
+};
+
+Pair pair(const py::tuple& addresses) {
+    return {addresses[0].cast<Address>(), addresses.size() > 1 ? addresses[1].cast<Address>() : 0};
+}
+
 void forward(const std::string& cell, const std::string& dtype, int threads, py::tuple sizes,
-             Address batch_sizes, Address resets, Address gx, Address w_hh, Address b_hh,
-             Address h0, Address c0, Address y, Address h_n, Address c_n, Address c,
-             Address saved) {
+             Address batch_sizes, Address resets, Address gx, py::tuple input, py::tuple w_ih,
+             py::tuple b_ih, py::tuple w_hh, py::tuple b_hh, Address h0, Address c0, Address y,
+             Address h_n, Address c_n, Address c, Address saved) {
+    const Pair ih = pair(w_ih), ihb = pair(b_ih), hh = pair(w_hh), hhb = pair(b_hh);
     const Forward call{sequence(sizes, batch_sizes, resets),
                        at(gx),
-                       at(w_hh),
-                       at(b_hh),
+                       input[0].cast<int64_t>(),
+                       at(input[1].cast<Address>()),
+                       input[2].cast<int64_t>(),
+                       input[3].cast<int64_t>(),
+                       {at(ih.first), at(ih.second)},
+                       {at(ihb.first), at(ihb.second)},
+                       {at(hh.first), at(hh.second)},
+                       {at(hhb.first), at(hhb.second)},
                        at(h0),
                        at(c0),
                        at<void>(y),
@@ -108,15 +124,16 @@ void gates_backward(const std::string& cell, const std::string& dtype, int threa
 }
 
 py::dict plan(const std::string& cell, const std::string& dtype, int threads, py::tuple sizes,
-              bool packed) {
+              int64_t I, bool packed) {
     Sequence seq = sequence(sizes, 0, 0);
     const int64_t some = 0;
     if (packed) seq.batch_sizes = &some;  // the plan asks only whether there are any
-    const Plan p = kernels().plan(seq, cell_named(cell), dtype_named(dtype), threads);
+    const Plan p = kernels().plan(seq, I, cell_named(cell), dtype_named(dtype), threads);
     py::dict d;
     d["row_groups"] = p.row_groups;
     d["unit_groups"] = p.unit_groups;
     d["pack"] = p.pack;
+    d["chunk"] = p.chunk;
     return d;
 }
 

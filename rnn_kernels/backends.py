@@ -6,7 +6,7 @@ or refuses with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -89,6 +89,11 @@ choose._dynamo_marked_constant = True
 def saved_dtype(name: str, dtype: torch.dtype) -> torch.dtype:
     """In which dtype that backend keeps what its backward needs, for calls in ``dtype``."""
     return BACKENDS[name].saved_dtype(dtype)
+
+
+def layer(name: str) -> Callable[..., tuple[Tensor | None, ...]] | None:
+    """The backend's kernel for a layer with its input product, if it has one."""
+    return getattr(BACKENDS[name], "layer", None)
 
 
 def honour(name: str, cell: str, like: Tensor, w_hr: Tensor | None) -> ModuleType:

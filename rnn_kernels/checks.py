@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from .cells import CELLS, Cell
 from .reference import compute_dtype
+from .weights import Weights
 
 
 def _expect(like: Tensor, *expected: tuple[str, Tensor | None, tuple[int, ...]]) -> None:
@@ -91,6 +94,52 @@ def recurrence(
         ("c0", c0, (D, B, H)),
     )
     rows(batch_sizes, resets, gx.shape[:lead], B, gx.device)
+
+
+def layer(
+    cell: str,
+    x: Tensor,
+    weights: Sequence[Weights],
+    h0: Tensor,
+    c0: Tensor | None,
+    batch_sizes: Tensor | None,
+    resets: Tensor | None,
+) -> None:
+    """Raises RuntimeError if the arguments of a layer without projection do not fit together."""
+    kind = _kind(cell, c0, None)
+    lead = 1 if batch_sizes is not None else 2
+    w_ih, w_hh = weights[0][:2]
+    if x.dim() != lead + 1 or w_ih.dim() != 2 or w_hh.dim() != 2 or h0.dim() != 3:
+        raise RuntimeError(
+            f"layer: expected input, w_ih, w_hh and h0 of {lead + 1}, 2, 2 and 3 dimensions, got "
+            f"{x.dim()}, {w_ih.dim()}, {w_hh.dim()} and {h0.dim()}"
+        )
+    (D, B, H), I = h0.shape, x.shape[-1]
+    if len(weights) != D or D not in (1, 2) or H == 0 or w_hh.shape[1] != H:
+        raise RuntimeError(
+            f"layer: {len(weights)} x w_hh {list(w_hh.shape)} and h0 {list(h0.shape)} do not fit "
+            f"{cell}"
+        )
+    G_H = kind.gates * H
+    if w_ih.shape[1] != I:
+        raise RuntimeError(
+            f"input.size(-1) must be equal to input_size. Expected {w_ih.shape[1]}, got {I}"
+        )
+    for w in weights:
+        _expect(
+            x,
+            ("w_ih", w.w_ih, (G_H, I)),
+            ("w_hh", w.w_hh, (G_H, H)),
+            ("b_ih", w.b_ih, (G_H,)),
+            ("b_hh", w.b_hh, (G_H,)),
+        )
+    _expect(
+        x,
+        ("input", x, x.shape if lead == 1 else (x.shape[0], B, I)),
+        ("h0", h0, (D, B, H)),
+        ("c0", c0, (D, B, H)),
+    )
+    rows(batch_sizes, resets, x.shape[:lead], B, x.device)
 
 
 def single_step(

@@ -6,6 +6,8 @@ LSTM 4·H gates and H cell states, GRU 4·H; besides y, which the caller has any
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from . import outputs
 from .addresses import DTYPES, addresses, contiguous
 from .cells import CELLS
 from .reference import compute_dtype
+from .weights import Weights
 
 try:
     from . import _core
@@ -56,19 +59,78 @@ def forward(
     own_gx: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """The recurrence; see :data:`rnn_kernels.ops.FORWARD`. None for outputs that do not apply."""
-    kind = CELLS[cell]
+    H = h0.shape[2]
+    gx, w_hh, b_hh = contiguous(gx, w_hh, b_hh)
+    y, c, saved = outputs.recurrence(
+        CELLS[cell], gx, H, save, cells, own_gx, saved_dtype(gx.dtype)
+    )
+    given = (gx.data_ptr(), (0, 0, 0, 0), (0,), (0,), _each(w_hh), _each(b_hh))
+    T = gx.shape[0] if batch_sizes is None else batch_sizes.shape[0]
+    return _forward(cell, T, given, h0, c0, batch_sizes, resets, y, c, saved)
+
+
+def layer(
+    cell: str,
+    x: Tensor,
+    weights: Sequence[Weights],
+    h0: Tensor,
+    c0: Tensor | None,
+    batch_sizes: Tensor | None,
+    resets: Tensor | None,
+    save: bool,
+    cells: bool,
+) -> tuple[Tensor | None, ...]:
+    """The input product and the recurrence in one: outputs as of :func:`forward`.
+
+    x (T, B, I) or (N, I), its rows anywhere; weights of each direction, where they are.
+    """
+    kind, (D, _, H) = CELLS[cell], h0.shape
+    if x.stride(-1) != 1 or x.is_neg():
+        (x,) = contiguous(x)
+    kept = [contiguous(*w[:4]) for w in weights]
+    w_ih, w_hh, b_ih, b_hh = (tuple(addresses(*one)) for one in zip(*kept, strict=True))
+    leading = x.shape[:-1]
+    y, c, saved = outputs.layer(kind, x, D, H, save, cells, saved_dtype(x.dtype))
+    packed = batch_sizes is not None
+    steps = (0, x.stride(0)) if packed else (x.stride(0), x.stride(1))
+    given = (0, (x.shape[-1], x.data_ptr(), *steps), w_ih, b_ih, w_hh, b_hh)
+    T = batch_sizes.shape[0] if packed else leading[0]
+    return _forward(cell, T, given, h0, c0, batch_sizes, resets, y, c, saved)
+
+
+def _each(values: Tensor | None) -> tuple[int, ...]:
+    """The address of each direction's part of a contiguous (D, …)."""
+    if values is None:
+        return (0,)
+    stride = values.stride(0) * values.element_size()
+    return tuple(values.data_ptr() + d * stride for d in range(values.shape[0]))
+
+
+def _forward(
+    cell: str,
+    T: int,
+    given: tuple,
+    h0: Tensor,
+    c0: Tensor | None,
+    batch_sizes: Tensor | None,
+    resets: Tensor | None,
+    y: Tensor,
+    c: Tensor | None,
+    saved: Tensor | None,
+) -> tuple[Tensor | None, ...]:
+    """The compiled forward, from gx or from x as ``given``."""
     D, B, H = h0.shape
-    inputs = contiguous(batch_sizes, resets, gx, w_hh, b_hh, h0, c0)
-    y, c, saved = outputs.recurrence(kind, inputs[2], H, save, cells, own_gx, saved_dtype(gx.dtype))
-    h_n = torch.empty_like(h0, memory_format=torch.contiguous_format)
-    c_n = torch.empty_like(h_n) if kind.has_c else None
+    batch_sizes, resets, h0, c0 = contiguous(batch_sizes, resets, h0, c0)
+    h_n = torch.empty_like(h0)
+    c_n = torch.empty_like(h_n) if c0 is not None else None
     _core.forward(
         cell,
-        DTYPES[gx.dtype],
+        DTYPES[y.dtype],
         torch.get_num_threads(),
-        (gx.shape[0] if batch_sizes is None else batch_sizes.shape[0], B, D, H),
-        *addresses(*inputs),
-        *addresses(y, h_n, c_n, c, saved),
+        (T, B, D, H),
+        *addresses(batch_sizes, resets),
+        *given,
+        *addresses(h0, c0, y, h_n, c_n, c, saved),
     )
     return y, h_n, c_n, c, saved
 

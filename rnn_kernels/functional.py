@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import backends, cell_functions, ops, pieces, products, recomputation, wavefront
+from . import backends, cell_functions, fused, ops, products, recomputation, wavefront
 from .cell_functions import gru_cell, gru_gates, lstm_cell, lstm_gates
 from .lanes import Lanes
 from .weights import Weights, joined
@@ -62,11 +62,16 @@ def layer(
     """
     if batch_sizes is None and input.shape[0] == 1 and weights[0].w_hr is None:
         return cell_functions.single_step(cell, input, weights, h0, c0, resets, cells)
-    *own, w_hr = joined(cell, weights)
-    if recomputation.applies(w_hr, input, *own, h0, c0):
-        y, h_n, c_n, c = recomputation.run(_run, cell, input, *own, h0, c0, batch_sizes, resets)
+    flat = [t for w in weights for t in w]
+    rows = (h0, c0, batch_sizes, resets)
+    backend = backends.choose(cell, input.dtype, input.device.type, weights[0].w_hr is not None)
+    if recomputation.applies(weights[0].w_hr, input, *flat, h0, c0):
+        *own, _ = joined(cell, weights)
+        y, h_n, c_n, c = recomputation.run(_run, cell, input, *own, *rows)
+    elif fused.applies(backend, input, *flat, *rows):
+        y, h_n, c_n, c = fused.run(backend, cell, input, weights, *rows, cells)
     else:
-        y, h_n, c_n, c = _run(cell, input, *own, w_hr, h0, c0, batch_sizes, resets, cells)
+        y, h_n, c_n, c = _run(cell, input, *joined(cell, weights), *rows, cells)
     return y, h_n, c_n, c.flatten(-2).to(y.dtype) if cells else c
 
 
@@ -85,21 +90,16 @@ def _run(
     cells: bool,
 ) -> tuple[Tensor | None, ...]:
     """y, h_n, c_n and c as the operator gives them; weights as :func:`weights.joined` does."""
-    D, projected = w_hh.shape[0], w_hr is not None
-
-    def run(x: Tensor, h0: Tensor, c0: Tensor | None, resets: Tensor | None) -> tuple[Tensor, ...]:
-        gx = products.linear(x, w_ih, b_ih)
-        gx = gx.unsqueeze(-2) if D == 1 else gx.unflatten(-1, (D, -1))
-        save = torch.is_grad_enabled() and any(
-            t is not None and t.requires_grad for t in (gx, w_hh, b_hh, w_hr, h0, c0)
-        )
-        chosen = backends.choose(cell, gx.dtype, gx.device.type, projected)
-        return ops.recurrence(
-            cell, gx, w_hh, b_hh, w_hr, h0, c0, batch_sizes, resets, save, cells, chosen
-        )[:4]
-
-    n = 1 if batch_sizes is not None else pieces.count(input, w_ih.shape[0], D)
-    return pieces.run(run, n, input, h0, c0, resets) if n > 1 else run(input, h0, c0, resets)
+    D = w_hh.shape[0]
+    gx = products.linear(input, w_ih, b_ih)
+    gx = gx.unsqueeze(-2) if D == 1 else gx.unflatten(-1, (D, -1))
+    save = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (gx, w_hh, b_hh, w_hr, h0, c0)
+    )
+    chosen = backends.choose(cell, gx.dtype, gx.device.type, w_hr is not None)
+    return ops.recurrence(
+        cell, gx, w_hh, b_hh, w_hr, h0, c0, batch_sizes, resets, save, cells, chosen
+    )[:4]
 
 
 def stack(

@@ -74,7 +74,8 @@ def _run_forward(*args: Any, own_gx: bool = False) -> tuple[Tensor | None, ...]:
     return backends.honour(backend, call[0], call[1], call[4]).forward(*call, own_gx)
 
 
-def _run_backward(*args: Any) -> tuple[Tensor | None, ...]:
+def run_backward(*args: Any) -> tuple[Tensor | None, ...]:
+    """The backward operator less the dispatcher; None for what does not apply."""
     cell, dy, dh_n, dc_n, dc, dsaved, *call, weights, bias, backend = args
     grads = (dy, dh_n, dc_n, dc)
     checks.recurrence_backward(cell, *grads, dsaved, *call)
@@ -86,7 +87,7 @@ def _run_backward(*args: Any) -> tuple[Tensor | None, ...]:
 
 
 library.impl("recurrence", filled(_run_forward), "CompositeExplicitAutograd")
-library.impl("recurrence_backward", filled(_run_backward), "CompositeExplicitAutograd")
+library.impl("recurrence_backward", filled(run_backward), "CompositeExplicitAutograd")
 
 
 @torch.library.register_fake("rnn_kernels::recurrence", lib=library)
@@ -149,7 +150,7 @@ def _backward(
     kept = ctx.saved_tensors  # once: checkpointing unpacks each tensor a single time
     direct = not torch.is_grad_enabled() and plain(*kept, *grads) and stored(*grads)
     args = (cell, *grads, *kept, needed[2], needed[3], backend)
-    run = partial(step_graphs.allowing, _run_backward) if direct else _backward_op
+    run = partial(step_graphs.allowing, run_backward) if direct else _backward_op
     dgx, dw_hh, db_hh, dw_hr, dh0, dc0 = run(*args)
     found = (None, dgx, dw_hh, db_hh, dw_hr, dh0, dc0, None, None, None, None, None)
     return tuple(g if n else None for g, n in zip(found, needed, strict=True))

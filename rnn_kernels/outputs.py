@@ -35,6 +35,18 @@ def recurrence(
     return gx.new_empty(*leading, D * H), c, saved
 
 
+def layer(
+    kind: Cell, x: Tensor, D: int, H: int, save: bool, cells: bool, saved_dtype: torch.dtype
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The same for a layer of input x (…, I), where gx is never whole."""
+    leading, c, saved = x.shape[:-1], None, None
+    if kind.has_c and (save or cells):
+        c = x.new_empty(*leading, D, H, dtype=compute_dtype(x.dtype))
+    if save:
+        saved = x.new_empty(*leading, D, kind.saved, H, dtype=saved_dtype)
+    return x.new_empty(*leading, D * H), c, saved
+
+
 def gates(
     cell: str, state: Tensor, save: bool, saved_dtype: torch.dtype
 ) -> tuple[Tensor | None, ...]:

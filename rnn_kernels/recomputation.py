@@ -17,12 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import backends, pieces, products, steps
+from . import backends, products, steps
 from .cells import CELLS
 from .reference import compute_dtype
 from .registration import AUTOCAST_FROM
 from .rows import Rows
 from .tracing import transformed
+
+# Elements of gx in a piece; 8 MiB of float32, which the allocator hands out again and again.
+PIECE = 1 << 21
 
 _requested: ContextVar[bool] = ContextVar("rnn_kernels.recompute", default=False)
 
@@ -148,7 +151,7 @@ def _gates(
     states = before if c is None else c.reshape(N, D, H).unbind(1)
     saved = y.new_empty(N, D, kind.saved, H, dtype=backends.saved_dtype(backend, y.dtype))
     # Pieces keep what is in between in the cache, and small. A derivative would go through each.
-    wanted = 1 if torch.is_grad_enabled() else N * w_ih.shape[0] // pieces.SIZE
+    wanted = 1 if torch.is_grad_enabled() else N * w_ih.shape[0] // PIECE
     size = -(-N // max(1, wanted)) or 1
     for start in range(0, N, size):
         piece = slice(start, start + size)

@@ -1,10 +1,13 @@
 // The backward recurrence: gates, then product, of every step from the last to the first.
 #pragma once
 
+#include "dots.h"
 #include "math.h"
+#include "panels.h"
 #include "plan.h"
 #include "product.h"
 #include "rows.h"
+#include "sizes.h"
 #include "weight_gradient.h"
 
 namespace rnn::cpu::RNN_ISA {
@@ -14,7 +17,7 @@ class BackwardPass {
     using A = compute_t<S>;
     using V = Vec<A>;
     static constexpr int G = C::gates, K = C::saved, L = V::size;
-    static constexpr int widest = 4;  // columns of a tile
+    static constexpr int widest = 3;  // columns of a tile
 
 public:
     BackwardPass(const Backward& call, int threads)
@@ -22,12 +25,14 @@ public:
           D(f.seq.D),
           B(f.seq.B),
           H(f.seq.H),
-          J((H + L - 1) / L),
+          J(blocks_of<V>(H)),
+          P(pitch_of<A>(G * H)),
           rows(f.seq),
           threads(threads),
-          plan(make_plan(f.seq, G, L, sizeof(A), threads)),
+          plan(make_plan(f.seq, 0, G, L, sizeof(A), threads)),
+          panels(panel_count()),
           weights(plan.pack ? D * J * G * H * L : 0),
-          dgates{Array<A>(D * B * G * H), Array<A>(D * B * G * H)},
+          dgates{Array<A>(D * B * P), Array<A>(D * B * P)},
           dh(D * B * J * L),
           dc(C::has_c ? D * B * J * L : 0) {}
 
@@ -35,37 +40,54 @@ public:
         const int members = plan.row_groups * plan.unit_groups;
         with_team(members, [&](const Team& team) {
             team.each([&](int i) {
-                pack(part(D * J, members, i));
+                pack(part(D * panels, members, i));
                 start(part(D * B, members, i));
             });
             team.meet();
             for (int64_t s = f.seq.T - 1; s >= 0; s--) {
-                team.each([&](int i) { gates(s, batch(i), blocks(i)); });
-                if (plan.unit_groups > 1) team.meet();
-                team.each([&](int i) { product(s, batch(i), blocks(i)); });
+                team.each([&](int i) { each_direction(i, s, &BackwardPass::gates); });
+                if (plan.unit_groups > D) team.meet();
+                team.each([&](int i) { each_direction(i, s, &BackwardPass::product); });
             }
             team.meet();
             team.each([&](int i) { finish(part(D * B, members, i)); });
         });
         if (!f.dw_hh && !f.db_hh) return;
-        WeightGradient<C, S> weight_gradient(f, rows);
-        with_team(threads, [&](const Team& team) { weight_gradient.run(team, threads); });
+        WeightGradient<C, S> weight_gradient(f, rows, threads);
+        with_team(threads, [&](const Team& team) { weight_gradient.run(team); });
     }
 
 private:
-    Range batch(int i) const { return part(B, plan.row_groups, i / plan.unit_groups); }
-    Range blocks(int i) const { return part(D * J, plan.unit_groups, i % plan.unit_groups); }
+    // Panels of a direction: a whole number for each member, none wider than a tile.
+    int64_t panel_count() const {
+        const int64_t each = (plan.unit_groups + D - 1) / D, least = (J + widest - 1) / widest;
+        const int64_t even = (least + each - 1) / each * each;
+        return even < J ? even : J;
+    }
+
     int lanes(int64_t j) const { return H - j * L < L ? int(H - j * L) : L; }
 
     void pack(Range some) {
-        if (!plan.pack) return;
-        for (int64_t q = some.begin; q < some.end;) {
-            const int64_t d = q / J, u = q % J * L;
-            const int64_t end = some.end < (d + 1) * J ? some.end : (d + 1) * J;
-            const int64_t n = H - u < (end - q) * L ? H - u : (end - q) * L;
-            pack_columns((const S*)f.w_hh + d * G * H * H + u, H, G * H, n,
-                         weights + q * G * H * L);
-            q = end;
+        for (int64_t q = some.begin; plan.pack && q < some.end; q++) {
+            const int64_t d = q / panels;
+            const Range own = part(J, panels, q % panels);
+            const int64_t u = own.begin * L;
+            pack_columns((const S*)f.w_hh + d * G * H * H + u, H, G * H, H - u, own.size(),
+                         weights + (d * J + own.begin) * G * H * L);
+        }
+    }
+
+    // What step s has for member i, direction by direction: work(s, d, t, its panels, its rows).
+    template <class Work>
+    void each_direction(int i, int64_t s, Work work) {
+        const Range batch = part(B, plan.row_groups, i / plan.unit_groups);
+        const Range some = part(D * panels, plan.unit_groups, i % plan.unit_groups);
+        for (int64_t d = 0; d < D; d++) {
+            const Range own = some.within({d * panels, (d + 1) * panels});
+            const int64_t t = rows.time(d, s);
+            const Range active = batch.within({0, rows.count(t)});
+            if (!own.empty() && !active.empty())
+                (this->*work)(s, d, t, {own.begin - d * panels, own.end - d * panels}, active);
         }
     }
 
@@ -81,15 +103,11 @@ private:
 
     // Gradients of the gates of step s; leaves in dh the share that passes W_hh by. Row by row, so
     // that what the forward saved is read in the order it lies in.
-    void gates(int64_t s, Range batch, Range blocks) {
-        for (int64_t d = blocks.begin / J; d * J < blocks.end; d++) {
-            const int64_t t = rows.time(d, s);
-            const int64_t end = batch.end < rows.count(t) ? batch.end : rows.count(t);
-            const int64_t first = blocks.begin > d * J ? blocks.begin : d * J;
-            const int64_t last = blocks.end < (d + 1) * J ? blocks.end : (d + 1) * J;
-            for (int64_t b = batch.begin; b < end; b++)
-                for (int64_t q = first; q < last; q++) unit_gates(s, d, q - d * J, t, b);
-        }
+    void gates(int64_t s, int64_t d, int64_t t, Range own, Range batch) {
+        const int64_t first = part(J, panels, own.begin).begin;
+        const int64_t last = part(J, panels, own.end - 1).end;
+        for (int64_t b = batch.begin; b < batch.end; b++)
+            for (int64_t j = first; j < last; j++) unit_gates(s, d, j, t, b);
     }
 
     void unit_gates(int64_t s, int64_t d, int64_t j, int64_t t, int64_t b) {
@@ -121,7 +139,7 @@ private:
 
         for (int g = 0; g < G; g++) {
             store((S*)f.dgx + (row * G + g) * H + u, dgx[g], n);
-            store(dgates[s & 1] + ((d * B + b) * G + g) * H + u, dgh[g], n);
+            store(dgates[s & 1] + (d * B + b) * P + g * H + u, dgh[g], n);
         }
         if constexpr (C::splits) store((S*)f.dgh + row * H + u, dgh[G - 1], n);
         direct.store(dh + own);
@@ -129,38 +147,36 @@ private:
     }
 
     // dh of the step before: what passed by, plus the gradients of all gates times W_hh.
-    void product(int64_t s, Range batch, Range blocks) {
-        for (int64_t q = blocks.begin; q < blocks.end;) {
-            const int64_t d = q / J, t = rows.time(d, s);
-            const int64_t own = blocks.end < (d + 1) * J ? blocks.end : (d + 1) * J;
-            const Range active{batch.begin, batch.end < rows.count(t) ? batch.end : rows.count(t)};
-            const int width = own - q < widest ? int(own - q) : widest;
-            with_width<widest>(width, [&]<int W>() { tiles<W>(s, d, t, q, active); });
-            q += width;
+    void product(int64_t s, int64_t d, int64_t t, Range own, Range batch) {
+        for (int64_t k = 0; k < own.size(); k++) {  // as in the forward, to and fro
+            const Range blocks = part(J, panels, s & 1 ? own.end - 1 - k : own.begin + k);
+            with_width<widest>(int(blocks.size()),
+                               [&]<int W>() { panel<W>(s, d, t, blocks.begin, batch); });
         }
     }
 
     template <int W>
-    void tiles(int64_t s, int64_t d, int64_t t, int64_t q, Range batch) {
-        constexpr int R = tile_rows(W);
-        alignas(64) A out[R * W * L];
-        for (int64_t b = batch.begin; b < batch.end; b += R) {
-            const int n = batch.end - b < R ? int(batch.end - b) : R;
-            const A* from[R];
-            for (int r = 0; r < n; r++) from[r] = dgates[s & 1] + (d * B + b + r) * G * H;
+    void panel(int64_t s, int64_t d, int64_t t, int64_t j, Range batch) {
+        constexpr int64_t group = 48;
+        static constexpr A zeros[W * L] = {};
+        alignas(64) A out[group * W * L];
+        const A* from[group];
+        for (int64_t b = batch.begin; b < batch.end; b += group) {
+            const int64_t n = batch.end - b < group ? batch.end - b : group;
+            for (int64_t r = 0; r < n; r++) from[r] = dgates[s & 1] + (d * B + b + r) * P;
             if (plan.pack) {
-                tile_of<A, W>(n, G * H, from, weights + q * G * H * L, nullptr, out);
+                multiply<A, W>(n, G * H, from, weights + (d * J + j) * G * H * L, zeros, out);
             } else {
-                const S* w_hh = (const S*)f.w_hh + d * G * H * H + q % J * L;
-                for (int r = 0; r < n; r++)
+                const S* w_hh = (const S*)f.w_hh + d * G * H * H + j * L;
+                for (int64_t r = 0; r < n; r++)
                     for (int w = 0; w < W; w++)
-                        row_tile(H, G * H, from[r], w_hh + w * L, lanes(q % J + w),
+                        row_tile(H, G * H, from[r], w_hh + w * L, lanes(j + w),
                                  out + (r * W + w) * L);
             }
-            for (int r = 0; r < n; r++) {
+            for (int64_t r = 0; r < n; r++) {
                 const bool cut = f.seq.resets && rows.before(d, t, b + r) == Rows::zero;
                 for (int w = 0; w < W; w++) {
-                    A* to = dh + ((d * B + b + r) * J + q % J + w) * L;
+                    A* to = dh + ((d * B + b + r) * J + j + w) * L;
                     const V sum = V::load(to) + V::load(out + (r * W + w) * L);
                     (cut ? V(A(0)) : sum).store(to);
                 }
@@ -178,12 +194,13 @@ private:
     }
 
     const Backward& f;
-    const int64_t D, B, H, J;  // J blocks of L units make H
+    const int64_t D, B, H, J, P;  // J blocks of L units make H; P values from row to row of dgates
     const Rows rows;
     const int threads;
     const Plan plan;
-    const Array<A> weights;    // (D, J, G·H, L)
-    const Array<A> dgates[2];  // (D, B, G·H)  recurrent halves, at even and odd steps
+    const int64_t panels;      // of a direction
+    const Array<A> weights;    // (D, J, G·H, L), the blocks of a panel side by side
+    const Array<A> dgates[2];  // (D, B, P)  recurrent halves, at even and odd steps
     const Array<A> dh, dc;     // (D, B, J·L)
 };
 

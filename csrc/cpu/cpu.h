@@ -19,11 +19,18 @@ struct Sequence {
     const uint8_t* resets;  // (N) or null: true cuts the state between a step and the one before
 };
 
+// The input half of the gates is given, or computed here from the input: then gx is null.
 struct Forward {
     Sequence seq;
-    const void* gx;    // (N, D, G·H) S    input half of the gates, biases folded in
-    const void* w_hh;  // (D, G·H, H) S
-    const void* b_hh;  // (D, G·H) S       added to W_hh·h, or null
+    const void* gx;           // (N, D, G·H) S  input half of the gates, biases folded in
+    int64_t I;                // input features
+    const void* x;            // rows of I values S, which lie together
+    int64_t x_step, x_row;    // values from a step to the next and from a row to the next; packed
+                              // rows follow each other, whatever their step
+    const void* w_ih[2];      // of each direction (G·H, I) S
+    const void* b_ih[2];      // (G·H) S        or null
+    const void* w_hh[2];      // (G·H, H) S
+    const void* b_hh[2];      // (G·H) S        added to W_hh·h, or null
     const void* h0;    // (D, B, H) S
     const void* c0;    // (D, B, H) S      cells with c only, as are c_n and c
     void* y;           // (N, D·H) S
@@ -82,6 +89,7 @@ struct GatesBackward {
 struct Plan {
     int row_groups, unit_groups;
     bool pack;  // weights repacked for the call, or read as the model stores them
+    int64_t chunk;  // steps whose inputs are multiplied at once
 };
 
 // One build of the kernels for one instruction set.
@@ -92,7 +100,7 @@ struct Kernels {
     void (*backward)(const Backward&, CellName, Dtype, int threads);
     void (*gates_forward)(const GatesForward&, CellName, Dtype, int threads);
     void (*gates_backward)(const GatesBackward&, CellName, Dtype, int threads);
-    Plan (*plan)(const Sequence&, CellName, Dtype, int threads);
+    Plan (*plan)(const Sequence&, int64_t I, CellName, Dtype, int threads);
 };
 
 // The best build that this processor runs, or the one that RNN_KERNELS_CPU_ISA names.

@@ -1,19 +1,19 @@
 // The forward recurrence: product and gates of every step, in one parallel region.
 #pragma once
 
+#include "inputs.h"
 #include "math.h"
 #include "plan.h"
-#include "product.h"
-#include "rows.h"
 
 namespace rnn::cpu::RNN_ISA {
 
 template <class C, class S>
 class ForwardPass {
     using A = compute_t<S>;
+    using F = factor_t<S>;
     using V = Vec<A>;
     static constexpr int G = C::gates, K = C::saved, L = V::size;
-    static constexpr int R = tile_rows(G);
+    static constexpr int64_t group = 48;  // rows whose products wait for their gates in the cache
 
 public:
     ForwardPass(const Forward& call, int threads)
@@ -21,17 +21,21 @@ public:
           D(f.seq.D),
           B(f.seq.B),
           H(f.seq.H),
-          J((H + L - 1) / L),
+          J(blocks_of<V>(H)),
+          P(pitch_of<F>(J * L)),
           rows(f.seq),
-          plan(make_plan(f.seq, G, L, sizeof(A), threads)),
-          weights(plan.pack ? D * J * G * H * L : 0),
+          plan(make_plan(f.seq, f.gx ? 0 : f.I, G, L, sizeof(A), threads)),
+          members(plan.row_groups * plan.unit_groups),
+          inputs(f, rows, plan),
+          weights(plan.pack ? D * J * depths<S>(H) * G * L : 0),
           bias(D * J * G * L),
-          state{Array<A>(D * B * J * L), Array<A>(D * B * J * L)},
+          state{Array<F>(D * B * P), Array<F>(D * B * P)},
           cells(C::has_c ? D * B * J * L : 0),
-          zero(J * L) {}
+          zero(P),
+          from(members * B),
+          products(members * group * G * L) {}
 
     void run() {
-        const int members = plan.row_groups * plan.unit_groups;
         with_team(members, [&](const Team& team) {
             team.each([&](int i) {
                 pack(part(D * J, members, i));
@@ -40,10 +44,10 @@ public:
             team.meet();
             for (int64_t s = 0; s < f.seq.T; s++) {
                 team.each([&](int i) {
-                    step(s, part(B, plan.row_groups, i / plan.unit_groups),
-                         part(D * J, plan.unit_groups, i % plan.unit_groups));
+                    if (!f.gx && s % plan.chunk == 0) inputs.multiply_steps(i, s);
+                    step(i, s);
                 });
-                if (plan.unit_groups > 1) team.meet();
+                if (plan.unit_groups > D) team.meet();
             }
         });
         finish();
@@ -53,93 +57,126 @@ private:
     int lanes(int64_t j) const { return H - j * L < L ? int(H - j * L) : L; }
 
     void pack(Range blocks) {
-        for (int64_t q = blocks.begin; q < blocks.end; q++)
-            for (int g = 0; g < G; g++) {
-                const int64_t d = q / J, j = q % J, unit = (d * G + g) * H + j * L;
-                if (plan.pack)
-                    pack_rows((const S*)f.w_hh + unit * H, H, lanes(j),
-                              weights + (q * G + g) * H * L);
-                load((const S*)f.b_hh + unit, f.b_hh ? lanes(j) : 0).store(bias + (q * G + g) * L);
-            }
+        for (int64_t q = blocks.begin; q < blocks.end; q++) {
+            const int64_t d = q / J, unit = q % J * L;
+            const int n = lanes(q % J);
+            if (plan.pack)
+                pack_gates<S, G>((const S*)f.w_hh[d], H, H, unit, n,
+                                 weights + q * depths<S>(H) * G * L);
+            load_gates<S, G>((const S*)f.b_hh[d], H, unit, n, bias + q * G * L);
+            if (!f.gx) inputs.pack(q, n);
+        }
     }
 
     // Rows count direction and batch together. Both buffers start from h0, because a row of a
     // packed sequence may enter at an odd step as well as at an even one.
     void start(Range some) {
         for (int64_t j = 0; j < J; j++) {
-            V(A(0)).store(zero + j * L);
+            put(V(0), L, zero + j * L);
             for (int64_t row = some.begin; row < some.end; row++) {
-                const int64_t from = row * H + j * L, to = (row * J + j) * L;
-                const V h = load((const S*)f.h0 + from, lanes(j));
-                h.store(state[0] + to);
-                h.store(state[1] + to);
-                if constexpr (C::has_c) load((const S*)f.c0 + from, lanes(j)).store(cells + to);
+                const V h = load((const S*)f.h0 + row * H + j * L, lanes(j));
+                put(h, L, state[0] + row * P + j * L);
+                put(h, L, state[1] + row * P + j * L);
+                if constexpr (C::has_c)
+                    load((const S*)f.c0 + row * H + j * L, lanes(j))
+                        .store(cells + (row * J + j) * L);
             }
         }
     }
 
-    void step(int64_t s, Range batch, Range blocks) {
-        alignas(64) A gh[R * G * L];
-        for (int64_t q = blocks.begin; q < blocks.end; q++) {
-            const int64_t d = q / J, j = q % J, t = rows.time(d, s);
-            const int64_t end = batch.end < rows.count(t) ? batch.end : rows.count(t);
-            for (int64_t b = batch.begin; b < end; b += R) {
-                const int n = end - b < R ? int(end - b) : R;
-                const A* h[R];
-                for (int r = 0; r < n; r++) h[r] = before(d, t, b + r, s);
-                for (int r = 0; r < n; r++) prefetch(rows.row(t, b + r) * D + d, j * L);
-                product(q, n, h, gh);
-                for (int r = 0; r < n; r++) gates(d, j, t, b + r, s, h[r], gh + r * G * L);
-            }
+    // Every other step goes through the weights backwards: what was read last is still near.
+    void step(int i, int64_t s) {
+        const Range batch = part(B, plan.row_groups, i / plan.unit_groups);
+        const Range blocks = part(D * J, plan.unit_groups, i % plan.unit_groups);
+        for (int64_t d = 0; d < D; d++) {
+            const Range own = blocks.within({d * J, (d + 1) * J});
+            const int64_t t = rows.time(d, s);
+            const Range active = batch.within({0, rows.count(t)});
+            if (own.empty() || active.empty()) continue;
+            for (int64_t b = active.begin; b < active.end; b++)
+                *(from + i * B + b) = before(d, t, b, s);
+            for (int64_t k = 0; k < own.end - own.begin; k++)
+                block(i, s & 1 ? own.end - 1 - k : own.begin + k, t, s, active);
+        }
+    }
+
+    const F* before(int64_t d, int64_t t, int64_t b, int64_t s) const {
+        if (f.seq.resets && rows.before(d, t, b) == Rows::zero) return zero + 0;
+        return state[s & 1] + (d * B + b) * P;
+    }
+
+    void block(int i, int64_t q, int64_t t, int64_t s, Range batch) {
+        A* gh = products + i * group * G * L;
+        const A* gx = f.gx ? nullptr : inputs.gates(i, q, s);
+        for (int64_t b = batch.begin; b < batch.end; b += group) {
+            const Range some{b, batch.end - b < group ? batch.end : b + group};
+            const F* const* h = from + i * B + b;
+            for (int64_t r = some.begin; r < some.end; r++)
+                prefetch(rows.row(t, r) * D + q / J, q % J);
+            product(q, some.size(), h, gh);
+            if (lanes(q % J) == L)
+                gates(q, t, s, some, h, gx, gh, std::integral_constant<int, L>{});
+            else
+                gates(q, t, s, some, h, gx, gh, lanes(q % J));
+            if (gx) gx += some.size() * G * L;
         }
     }
 
     // What the gates will read and write comes from memory while the product runs.
-    void prefetch(int64_t row, int64_t u) const {
-        for (int g = 0; g < G; g++) __builtin_prefetch((const S*)f.gx + (row * G + g) * H + u);
-        if (!f.saved) return;
-        for (int k = 0; k < K; k++) __builtin_prefetch((A*)f.saved + (row * K + k) * H + u, 1);
+    void prefetch(int64_t row, int64_t j) const {
+        const int64_t u = j * L;
+        for (int g = 0; f.gx && g < G; g++)
+            __builtin_prefetch((const S*)f.gx + (row * G + g) * H + u);
+        for (int k = 0; f.saved && k < K; k++)
+            __builtin_prefetch((A*)f.saved + (row * K + k) * H + u, 1);
     }
 
-    const A* before(int64_t d, int64_t t, int64_t b, int64_t s) const {
-        if (f.seq.resets && rows.before(d, t, b) == Rows::zero) return zero + 0;
-        return state[s & 1] + (d * B + b) * J * L;
-    }
-
-    void product(int64_t q, int n, const A* const* h, A* gh) const {
-        if (plan.pack) {
-            tile_of<A, G>(n, H, h, weights + q * G * H * L, bias + q * G * L, gh);
-            return;
-        }
+    void product(int64_t q, int64_t n, const F* const* h, A* gh) const {
+        if (plan.pack)
+            return multiply<S, G>(n, depths<S>(H), h, weights + q * depths<S>(H) * G * L,
+                                  bias + q * G * L, gh);
         const int64_t d = q / J, j = q % J;
-        for (int r = 0; r < n; r++)
-            dot_tile<S, G>(H, h[r], (const S*)f.w_hh + d * G * H * H, j * L, lanes(j),
-                           bias + q * G * L, gh + r * G * L);
+        multiply_unpacked<S, G>(n, H, h, (const S*)f.w_hh[d] + j * L * H, H, lanes(j),
+                                bias + q * G * L, gh);
     }
 
-    void gates(int64_t d, int64_t j, int64_t t, int64_t b, int64_t s, const A* h_prev,
-               const A* products) {
-        const int n = lanes(j);
-        const int64_t u = j * L, row = rows.row(t, b) * D + d, own = ((d * B + b) * J + j) * L;
-        V gx[G], gh[G], saved[K];
-        for (int g = 0; g < G; g++) {
-            gx[g] = load((const S*)f.gx + (row * G + g) * H + u, n);
-            gh[g] = V::load(products + g * L);
-        }
-        V c(A(0));
-        if constexpr (C::has_c)
-            if (h_prev != zero + 0) c = V::load(cells + own);
+    // Of n units, a number that the compiler knows where all lanes have one.
+    template <class Lanes>
+    void gates(int64_t q, int64_t t, int64_t s, Range some, const F* const* h_prev, const A* half,
+               const A* products, Lanes n) {
+        const int64_t d = q / J, j = q % J, u = j * L, first = d * B + some.begin;
+        F* h_next = state[~s & 1] + first * P + u;
+        A* cell = cells + (first * J + j) * L;
+        int64_t row = rows.row(t, some.begin) * D + d;
+        for (int64_t r = 0; r < some.size(); r++, row += D, h_next += P, products += G * L) {
+            V gx[G], gh[G], saved[K], c(0), h(0);
+            for (int g = 0; g < G; g++) {
+                gx[g] = half ? V::load(half + (r * G + g) * L)
+                             : load((const S*)f.gx + (row * G + g) * H + u, n);
+                gh[g] = V::load(products + g * L);
+            }
+            if constexpr (C::mixes) h = load_full(h_prev[r] + u);
+            if constexpr (C::has_c)
+                if (h_prev[r] != zero + 0) c = V::load(cell + r * J * L);
 
-        const V h = round_to<S>(C::forward(gx, gh, V::load(h_prev + u), c, saved));
+            h = round_to<S>(C::forward(gx, gh, h, c, saved));
 
-        h.store(state[~s & 1] + own);
-        store((S*)f.y + row * H + u, h, n);
-        if constexpr (C::has_c) {
-            c.store(cells + own);
-            if (f.c) store((A*)f.c + row * H + u, c, n);
+            put(h, n, h_next);
+            store((S*)f.y + row * H + u, h, n);
+            if constexpr (C::has_c) {
+                c.store(cell + r * J * L);
+                if (f.c) store((A*)f.c + row * H + u, c, n);
+            }
+            for (int k = 0; f.saved && k < K; k++)
+                store((A*)f.saved + (row * K + k) * H + u, saved[k], n);
         }
-        if (f.saved)
-            for (int k = 0; k < K; k++) store((A*)f.saved + (row * K + k) * H + u, saved[k], n);
+    }
+
+    // A state becomes a factor. Where a multiply-add takes two values, one may be of no unit.
+    static void put(V h, int n, F* to) {
+        store_full(to, h);
+        if constexpr (Factors<S>::depth > 1)
+            for (int i = n; i < L; i++) to[i] = F{};
     }
 
     void finish() {
@@ -157,14 +194,18 @@ private:
     }
 
     const Forward& f;
-    const int64_t D, B, H, J;  // J blocks of L units make H
+    const int64_t D, B, H, J, P;  // J blocks of L units make H; P values from state to state
     const Rows rows;
     const Plan plan;
-    const Array<A> weights;   // (D, J, G, H, L)
-    const Array<A> bias;      // (D, J, G, L)
-    const Array<A> state[2];  // (D, B, J·L)  h at even and odd steps, rounded to S
-    const Array<A> cells;     // (D, B, J·L)
-    const Array<A> zero;      // (J·L)
+    const int members;
+    Inputs<C, S> inputs;
+    const Array<A> weights;      // (D, J, H, G, L)
+    const Array<A> bias;         // (D, J, G, L)
+    const Array<F> state[2];     // (D, B, P)  h at even and odd steps, rounded to S
+    const Array<A> cells;        // (D, B, J·L)
+    const Array<F> zero;         // (P)
+    const Array<const F*> from;  // (members, B)  the states that this step starts from
+    const Array<A> products;     // (members, group, G, L)
 };
 
 }  // namespace rnn::cpu::RNN_ISA

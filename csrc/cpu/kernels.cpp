@@ -51,12 +51,12 @@ void backward_gates(const GatesBackward& call, CellName cell, Dtype dtype, int t
     });
 }
 
-Plan plan(const Sequence& seq, CellName cell, Dtype dtype, int threads) {
+Plan plan(const Sequence& seq, int64_t I, CellName cell, Dtype dtype, int threads) {
     Plan chosen{};
     with_cell(cell, [&]<Cell C>() {
         with_storage(dtype, [&]<class S>() {
             using A = compute_t<S>;
-            chosen = make_plan(seq, C::gates, Vec<A>::size, sizeof(A), threads);
+            chosen = make_plan(seq, I, C::gates, Vec<A>::size, sizeof(A), threads);
         });
     });
     return chosen;

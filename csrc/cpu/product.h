@@ -1,14 +1,14 @@
 // The step's matrix product, on register tiles of R rows × C vectors of columns.
 //
-// Weights stay where they are for all T steps, packed in columns of one vector that a tile reads
-// as C streams; rows of the state come to them through one pointer each, so a row may be anywhere.
+// Weights stay where they are for all T steps, packed in panels of C columns that a tile reads as
+// one stream; rows come to them through one pointer each, so a row may be anywhere.
 #pragma once
 
-#include "storage.h"
+#include "factors.h"
 
 namespace rnn::cpu::RNN_ISA {
 
-// Rows in a tile: accumulators, one column of weights and a broadcast share the register file.
+// Rows in a tile: accumulators, one row of weights and a broadcast share the register file.
 #if RNN_VECTOR_BYTES == 64 || defined(__aarch64__)
 inline constexpr int vector_registers = 32;
 #else
@@ -19,26 +19,39 @@ constexpr int tile_rows(int columns) {
     return accumulators / columns < 8 ? accumulators / columns : 8;
 }
 
-// out (R, C, V) = init (C, V) + a (R rows of K) · w (C, K, V)
-template <class T, int R, int C>
-void tile(int64_t K, const T* const* a, const T* w, const T* init, T* out) {
-    using V = Vec<T>;
+// Depth of weights that a tile takes at once: C columns of them stay in a core's first cache while
+// all rows pass, and so do the rows.
+inline constexpr int64_t deepest = 512;
+
+// out (R, P, L) += rows (R, K) · w (K, P, L), C columns of the P. Starts from `init` (P, L) instead,
+// if there is one; K counts multiply-adds.
+template <class S, int R, int C, int P = C>
+void tile(int64_t K, const factor_t<S>* const* rows, const compute_t<S>* w,
+          const compute_t<S>* init, compute_t<S>* out) {
+    using F = Factors<S>;
+    using V = typename F::V;
+    constexpr int L = V::size;
     // A fused multiply-add takes four cycles and two start in each: short tiles get more chains.
     constexpr int chains = R * C >= 8 ? 1 : (R * C >= 4 ? 2 : 4);
     V acc[chains][R][C];
     for (int u = 0; u < chains; u++)
         for (int r = 0; r < R; r++)
             for (int c = 0; c < C; c++)
-                acc[u][r][c] = u || !init ? V(T(0)) : V::load(init + c * V::size);
-    const T* row[R];
-    for (int r = 0; r < R; r++) row[r] = a[r];
+                acc[u][r][c] =
+                    u ? V(0) : (init ? V::load(init + c * L) : V::load(out + (r * P + c) * L));
+    const factor_t<S>* row[R];
+    for (int r = 0; r < R; r++) row[r] = rows[r];
 
     const auto add = [&](int u, int64_t k) {
+        V column[C];
 #pragma GCC unroll 4
-        for (int c = 0; c < C; c++) {
-            const V column = V::load(w + (c * K + k) * V::size);
+        for (int c = 0; c < C; c++) column[c] = V::load(w + (k * P + c) * L);
 #pragma GCC unroll 8
-            for (int r = 0; r < R; r++) acc[u][r][c] = acc[u][r][c] + V(row[r][k]) * column;
+        for (int r = 0; r < R; r++) {
+            const V x = F::everywhere(row[r] + k * F::depth);
+#pragma GCC unroll 4
+            for (int c = 0; c < C; c++)
+                acc[u][r][c] = F::multiply_add(x, column[c], acc[u][r][c]);
         }
     };
     int64_t k = 0;
@@ -51,19 +64,51 @@ void tile(int64_t K, const T* const* a, const T* w, const T* init, T* out) {
         for (int c = 0; c < C; c++) {
             V total = acc[0][r][c];
             for (int u = 1; u < chains; u++) total = total + acc[u][r][c];
-            total.store(out + (r * C + c) * V::size);
+            total.store(out + (r * P + c) * L);
         }
 }
 
-// tile<T, R, C> for an R known only at run time, 1 ≤ R ≤ tile_rows(C).
-template <class T, int C, int R = tile_rows(C)>
-RNN_HD void tile_of(int rows, int64_t K, const T* const* a, const T* w, const T* init, T* out) {
+// tile<S, R, C> for an R known only at run time, 1 ≤ R ≤ tile_rows(C).
+template <class S, int C, int R = tile_rows(C)>
+RNN_HD void tile_of(int n, int64_t K, const factor_t<S>* const* rows, const compute_t<S>* w,
+                    const compute_t<S>* init, compute_t<S>* out) {
     if constexpr (R == 1) {
-        tile<T, 1, C>(K, a, w, init, out);
-    } else if (rows == R) {
-        tile<T, R, C>(K, a, w, init, out);
+        tile<S, 1, C>(K, rows, w, init, out);
+    } else if (n == R) {
+        tile<S, R, C>(K, rows, w, init, out);
     } else {
-        tile_of<T, C, R - 1>(rows, K, a, w, init, out);
+        tile_of<S, C, R - 1>(n, K, rows, w, init, out);
+    }
+}
+
+// Any number of rows: out (n, C, L) = init (C, L) + rows (n, K) · w (K, C, L).
+template <class S, int C>
+void multiply(int64_t n, int64_t K, const factor_t<S>* const* rows, const compute_t<S>* w,
+              const compute_t<S>* init, compute_t<S>* out) {
+    constexpr int L = Vec<compute_t<S>>::size, R = tile_rows(C), D = Factors<S>::depth;
+    const int tiles = int((n + R - 1) / R);
+    for (int64_t k = 0; k == 0 || k < K; k += deepest) {
+        const int64_t some = K - k < deepest ? K - k : deepest;
+        const compute_t<S>*from = w + k * C * L, *start = k ? nullptr : init;
+        const factor_t<S>* some_rows[8];
+        // Eight rows are a usual batch. In halves of 4 each would read all weights again; in halves
+        // of the columns each half of the weights is read once.
+        if constexpr (C == 4 && R == 6) {
+            if (n == 8) {
+                for (int r = 0; r < 8; r++) some_rows[r] = rows[r] + k * D;
+                for (int c = 0; c < C; c += 2)
+                    tile<S, 8, 2, C>(some, some_rows, from + c * L, start ? start + c * L : nullptr,
+                                     out + c * L);
+                continue;
+            }
+        }
+        for (int i = 0; i < tiles; i++) {
+            const Range own = part(n, tiles, i);
+            for (int64_t r = own.begin; r < own.end; r++)
+                some_rows[r - own.begin] = rows[r] + k * D;
+            tile_of<S, C>(int(own.end - own.begin), some, some_rows, from, start,
+                          out + own.begin * C * L);
+        }
     }
 }
 
@@ -77,76 +122,6 @@ RNN_HD void with_width(int width, F&& work) {
     } else {
         with_width<N - 1>(width, work);
     }
-}
-
-// Weights as a model stores them, (gates·H, H): the same product as dot products, for calls so
-// short that packing would cost more than it saves. Units [u, u + n) of every gate; out (C, V).
-template <class S, int C>
-void dot_tile(int64_t H, const compute_t<S>* a, const S* w, int64_t u, int n,
-              const compute_t<S>* init, compute_t<S>* out) {
-    using T = compute_t<S>;
-    using V = Vec<T>;
-    for (int c = 0; c < C; c++)
-        for (int v = 0; v < n; v += 4) {
-            const int lanes = n - v < 4 ? n - v : 4;
-            const S* row[4];
-            for (int i = 0; i < 4; i++) row[i] = w + (c * H + u + v + (i < lanes ? i : 0)) * H;
-            V acc[4] = {V(T(0)), V(T(0)), V(T(0)), V(T(0))};
-            int64_t k = 0;
-            for (; k + V::size <= H; k += V::size) {
-                V x = V::load(a + k);
-                for (int i = 0; i < 4; i++) acc[i] = acc[i] + x * load_full(row[i] + k);
-            }
-            if (const int rest = int(H - k)) {
-                V x = load(a + k, rest);
-                for (int i = 0; i < 4; i++) acc[i] = acc[i] + x * load(row[i] + k, rest);
-            }
-            for (int i = 0; i < lanes; i++) {
-                T* o = out + c * V::size + v + i;
-                *o = (init ? init[c * V::size + v + i] : T(0)) + sum(acc[i]);
-            }
-        }
-}
-
-// The backward's product on weights as a model stores them, (K, H): units [0, n) from w on, one row
-// of K values in a, out (L).
-template <class S>
-RNN_HD void row_tile(int64_t H, int64_t K, const compute_t<S>* a, const S* w, int n,
-                     compute_t<S>* out) {
-    using V = Vec<compute_t<S>>;
-    V even(compute_t<S>(0)), odd(compute_t<S>(0));
-    int64_t k = 0;
-    for (; k + 2 <= K; k += 2) {
-        even = even + V(a[k]) * load(w + k * H, n);
-        odd = odd + V(a[k + 1]) * load(w + (k + 1) * H, n);
-    }
-    if (k < K) even = even + V(a[k]) * load(w + k * H, n);
-    (even + odd).store(out);
-}
-
-// Weights (rows, K) to one packed column (K, V): rows [0, n), padded with zeros. The forward's
-// product, h · Wᵀ, reads it.
-template <class S>
-void pack_rows(const S* w, int64_t K, int n, compute_t<S>* out) {
-    using V = Vec<compute_t<S>>;
-    std::memset(out, 0, sizeof(*out) * K * V::size);
-    for (int64_t k = 0; k < K; k += V::size) {
-        const int some = K - k < V::size ? int(K - k) : V::size;
-        for (int v = 0; v < n; v++) {
-            const V x = load(w + v * K + k, some);
-            for (int i = 0; i < some; i++) out[(k + i) * V::size + v] = x.v[i];
-        }
-    }
-}
-
-// Weights (K, H) to packed columns (columns, K, V): elements [0, n) of each row, padded with zeros.
-// Row by row, since rows may be pages apart. The backward's product, dgates · W, reads them.
-template <class S>
-void pack_columns(const S* w, int64_t H, int64_t K, int64_t n, compute_t<S>* out) {
-    constexpr int64_t L = Vec<compute_t<S>>::size;
-    for (int64_t k = 0; k < K; k++)
-        for (int64_t u = 0; u < n; u += L)
-            load(w + k * H + u, n - u < L ? int(n - u) : int(L)).store(out + u * K + k * L);
 }
 
 }  // namespace rnn::cpu::RNN_ISA

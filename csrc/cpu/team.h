@@ -36,6 +36,12 @@ private:
 
 struct Range {
     int64_t begin, end;
+
+    RNN_HD int64_t size() const { return end - begin; }
+    RNN_HD bool empty() const { return end <= begin; }
+    RNN_HD Range within(Range o) const {
+        return {begin > o.begin ? begin : o.begin, end < o.end ? end : o.end};
+    }
 };
 
 // The part of [0, n) that belongs to member i of m.

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "../cell.h"
 
@@ -75,11 +76,47 @@ RNN_HD Vec<T> clamp(Vec<T> x, T lo, T hi) {
     return x.v > hi ? Vec<T>(hi).v : x.v;
 }
 
+// The lower halves of a and b, or their upper ones, lane by lane in turns.
+template <bool Upper, class T, std::size_t... I>
+RNN_HD Vec<T> zip(Vec<T> a, Vec<T> b, std::index_sequence<I...>) {
+    constexpr int L = Vec<T>::size, first = Upper ? L / 2 : 0;
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(a.v, b.v, (first + int(I / 2) + (I % 2 ? L : 0))...);
+#else
+    using Bits = typename Vec<T>::Bits;
+    return __builtin_shuffle(a.v, b.v, Bits{(first + I / 2 + (I % 2 ? L : 0))...});
+#endif
+}
+
+// Lane j of x[i] and lane i of x[j] change places. Every round turns the bits of (i, j) by one.
 template <class T>
-RNN_HD T sum(Vec<T> x) {
-    for (int half = Vec<T>::size / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) x.v[i] += x.v[i + half];
-    return x.v[0];
+RNN_HD void transpose(Vec<T>* x) {
+    constexpr int L = Vec<T>::size;
+    constexpr auto lanes = std::make_index_sequence<L>{};
+#pragma GCC unroll 4
+    for (int round = 1; round < L; round *= 2) {
+        Vec<T> y[L];
+#pragma GCC unroll 8
+        for (int i = 0; i < L / 2; i++) {
+            y[2 * i] = zip<false>(x[i], x[i + L / 2], lanes);
+            y[2 * i + 1] = zip<true>(x[i], x[i + L / 2], lanes);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < L; i++) x[i] = y[i];
+    }
+}
+
+// Lane i is the sum of x[i]'s lanes.
+template <class T>
+RNN_HD Vec<T> sums(Vec<T>* x) {
+    constexpr int L = Vec<T>::size;
+    constexpr auto lanes = std::make_index_sequence<L>{};
+#pragma GCC unroll 4
+    for (int half = L / 2; half; half /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < half; i++)
+            x[i] = zip<false>(x[i], x[i + half], lanes) + zip<true>(x[i], x[i + half], lanes);
+    return x[0];
 }
 
 }  // namespace rnn::cpu::RNN_ISA

@@ -6,6 +6,7 @@
 
 #include "product.h"
 #include "rows.h"
+#include "sizes.h"
 
 namespace rnn::cpu::RNN_ISA {
 
@@ -13,96 +14,57 @@ template <class C, class S>
 class WeightGradient {
     using A = compute_t<S>;
     using V = Vec<A>;
-    static constexpr int G = C::gates, L = V::size, W = 4;
+    static constexpr int G = C::gates, L = V::size;
+    static constexpr int64_t widest = 3;       // columns of a tile
     static constexpr int64_t deep = 128;       // rows between two meetings of the threads
     static constexpr int64_t run_length = 32;  // rows added up in registers: a longer run of small
                                                // terms would round more than torch's sum over T
+    static constexpr int64_t group = 48;       // gates whose sums stay in the first cache
 
 public:
-    WeightGradient(const Backward& call, const Rows& rows)
+    WeightGradient(const Backward& call, const Rows& rows, int members)
         : f(call),
           rows(rows),
           D(f.seq.D),
           H(f.seq.H),
           N(rows.total()),
-          M(H + 1),
-          piece(C::splits ? (G - 1) * H : G * H),
-          J((piece + L - 1) / L),
-          blocks(J + (C::splits ? (H + L - 1) / L : 0)),
-          states{Array<A>(few() ? 0 : M * deep), Array<A>(few() ? 0 : M * deep)},
-          panels(few() ? 0 : blocks * deep * L),
-          sums(sums_needed() * M * L),
+          J(blocks_of<V>(H)),
+          panels((J + widest - 1) / widest),
+          members(members),
+          P(pitch_of<A>(deep)),
+          states{Array<A>(f.dw_hh ? J * deep * L : 0), Array<A>(f.dw_hh ? J * deep * L : 0)},
+          turned(G * H * P),
+          sums(in_place || !f.dw_hh ? 0 : G * H * H),
+          bias(G * H),
           before(N) {}
 
     // To be called by every thread of a team.
-    void run(const Team& team, int members) {
+    void run(const Team& team) {
         for (int64_t d = 0; d < D; d++) {
-            team.each([&](int i) { find(d, part(f.seq.T, members, i)); });
-            team.each([&](int i) { clear(part(sums_needed(), members, i)); });
+            team.each([&](int i) {
+                find(d, part(f.seq.T, members, i));
+                const Range own = part(G * H, members, i);
+                for (int64_t g = own.begin; g < own.end; g++) *(bias + g) = 0;
+            });
             team.meet();
-            if (few()) {
-                team.each([&](int i) { outer(d, part(G * H, members, i)); });
-                team.meet();
-                continue;
-            }
-            for (int64_t n = 0, round = 0; n < N; n += deep, round++) {
-                A* turned = states[round & 1] + 0;
+            for (int64_t n = 0, round = 0; n < N || round == 0; n += deep, round++) {
+                const A* some_states = states[round & 1] + 0;
                 const int64_t some = N - n < deep ? N - n : deep;
-                team.each([&](int i) { turn(n, some, turned, part(some, members, i)); });
+                team.each([&](int i) { collect(n, some, round, part(panels, members, i)); });
                 team.meet();
-                team.each([&](int i) { add(d, n, some, turned, part(blocks, members, i)); });
+                team.each([&](int i) {
+                    const Range own = part(G * H, members, i);
+                    turn(d, n, some, own);
+                    add(d, some, round == 0, some_states, own);
+                });
             }
-            team.meet();
-            team.each([&](int i) { finish(d, part(blocks, members, i)); });
+            team.each([&](int i) { finish(d, part(G * H, members, i)); });
             team.meet();
         }
     }
 
 private:
-    // With few rows, each element is a short sum and goes straight to its place.
-    static constexpr int64_t few_rows = 64;
-    bool few() const { return N < few_rows; }
-    int64_t sums_needed() const { return few() ? 0 : blocks; }
-
-    void outer(int64_t d, Range gates) const {
-        for (int64_t g = gates.begin; g < gates.end; g++) {
-            A dg[few_rows], total = 0;
-            for (int64_t n = 0; n < N; n++) total += dg[n] = gradient(d, n, g);
-            const int64_t gate = d * G * H + g;
-            if (f.db_hh) store((S*)f.db_hh + gate, V(total), 1);
-            for (int64_t u = 0; f.dw_hh && u < H; u += L) {
-                const int lanes = H - u < L ? int(H - u) : L;
-                V sum(A(0));
-                for (int64_t n = 0; n < N; n++)
-                    if (const S* h = *(before + n)) sum = sum + V(dg[n]) * load(h + u, lanes);
-                store((S*)f.dw_hh + gate * H + u, sum, lanes);
-            }
-        }
-    }
-
-    A gradient(int64_t d, int64_t n, int64_t g) const {
-        const bool second = g >= piece;
-        return load(second ? (const S*)f.dgh + (n * D + d) * H + g - piece
-                           : (const S*)f.dgx + (n * D + d) * G * H + g,
-                    1)
-            .v[0];
-    }
-
-    // Columns are the gates' gradients in blocks of L: those of dgx, then, for a cell that splits
-    // its last gate, those of dgh.
-    struct Columns {
-        const S* from;   // element of row 0
-        int64_t stride;  // from row to row
-        int64_t gate;    // row of W_hh that the first one belongs to
-        int lanes;
-    };
-    Columns columns(int64_t d, int64_t block) const {
-        const bool second = block >= J;
-        const int64_t u = (second ? block - J : block) * L, width = second ? H : piece;
-        const int lanes = width - u < L ? int(width - u) : L;
-        if (second) return {(const S*)f.dgh + d * H + u, D * H, piece + u, lanes};
-        return {(const S*)f.dgx + d * G * H + u, D * G * H, u, lanes};
-    }
+    static constexpr bool in_place = std::is_same_v<S, A>;
 
     void find(int64_t d, Range times) {
         for (int64_t t = times.begin; t < times.end; t++)
@@ -116,101 +78,115 @@ private:
                                     : (const S*)f.y + (row * D + d) * H;
     }
 
-    void clear(Range some) {
-        for (int64_t i = some.begin * M; i < some.end * M; i++) V(A(0)).store(sums + i * L);
-    }
-
-    // States of rows [n, n + some) as columns, and a last row of ones, whose sums are the bias's.
-    void turn(int64_t n, int64_t some, A* out, Range own) const {
-        for (int64_t k = own.begin; k < own.end; k++) {
-            const S* h = *(before + n + k);
-            for (int64_t u = 0; u < H; u += L) {
-                const int lanes = H - u < L ? int(H - u) : L;
-                const V x = h ? load(h + u, lanes) : V(A(0));
-                for (int i = 0; i < lanes; i++) out[(u + i) * some + k] = x.v[i];
-            }
-            out[H * some + k] = A(1);
-        }
-    }
-
-    void add(int64_t d, int64_t n, int64_t some, const A* turned, Range own) {
-        const int64_t split = own.begin > J ? own.begin : (own.end < J ? own.end : J);
-        for (int64_t k = 0; k < some; k++) {
-            pack(columns(d, own.begin), {own.begin, split}, n, k, some);
-            if (split < own.end) pack(columns(d, split), {split, own.end}, n, k, some);
-        }
-        for (int64_t q = own.begin; q < own.end;) {
-            const int width = own.end - q < W ? int(own.end - q) : W;
-            with_width<W>(width, [&]<int Width>() { tiles<Width>(q, some, turned); });
-            q += width;
-        }
-    }
-
-    // Row n + k of the blocks of one piece, from its columns c on.
-    void pack(Columns c, Range own, int64_t n, int64_t k, int64_t some) const {
-        const int64_t k0 = k - k % run_length, run = runs(k0, some);
-        const int64_t end = own.begin < J ? piece - own.begin * L : H - (own.begin - J) * L;
-        const S* from = c.from + (n + k) * c.stride;
-        A* to = panels + (k0 * blocks + own.begin * run + k - k0) * L;
-        for (int64_t q = 0; q < own.end - own.begin; q++, to += run * L) {
-            __builtin_prefetch(from + 4 * c.stride + q * L);  // rows are pages apart
-            load(from + q * L, end - q * L < L ? int(end - q * L) : L).store(to);
-        }
-    }
-
-    static int64_t runs(int64_t k0, int64_t some) {
-        return some - k0 < run_length ? some - k0 : run_length;
-    }
-
-    // Adds the products of a round's rows to the sums of columns [q, q + Width).
-    template <int Width>
-    void tiles(int64_t q, int64_t some, const A* turned) {
-        constexpr int R = tile_rows(Width), size = R * Width;
-        alignas(64) A out[size * L], total[size * L];
-        for (int64_t m = 0; m < M; m += R) {
-            const int count = M - m < R ? int(M - m) : R;
-            for (int64_t k0 = 0; k0 < some; k0 += run_length) {
-                const int64_t run = runs(k0, some);
-                const A* row[R];
-                for (int r = 0; r < count; r++) row[r] = turned + (m + r) * some + k0;
-                tile_of<A, Width>(count, run, row, panels + (k0 * blocks + q * run) * L, nullptr,
-                                  k0 ? out : total);
-                for (int i = 0; k0 && i < count * Width; i++)
-                    (V::load(total + i * L) + V::load(out + i * L)).store(total + i * L);
-            }
-            for (int r = 0; r < count; r++)
-                for (int w = 0; w < Width; w++) {
-                    A* to = sums + ((q + w) * M + m + r) * L;
-                    (V::load(to) + V::load(total + (r * Width + w) * L)).store(to);
+    // The states before rows [n, n + some), in panels.
+    void collect(int64_t n, int64_t some, int64_t round, Range own) const {
+        for (int64_t p = own.begin; f.dw_hh && p < own.end; p++) {
+            const Range blocks = part(J, panels, p);
+            A* out = states[round & 1] + blocks.begin * deep * L;
+            for (int64_t k = 0; k < some; k++) {
+                const S* h = *(before + n + k);
+                for (int64_t j = blocks.begin; j < blocks.end; j++, out += L) {
+                    const int64_t lanes = H - j * L < L ? H - j * L : L;
+                    (h ? load(h + j * L, int(lanes)) : V(A(0))).store(out);
                 }
+            }
         }
+    }
+
+    // The gates' gradients of these rows, gate by gate: those of dgx, then, for a cell that splits
+    // its last gate, those of dgh.
+    void turn(int64_t d, int64_t n, int64_t some, Range own) const {
+        constexpr int64_t pieces = C::splits ? 2 : 1;
+        const int64_t piece = C::splits ? (G - 1) * H : G * H;
+        for (int64_t second = 0; second < pieces; second++) {
+            const Range gates =
+                own.within(second ? Range{piece, G * H} : Range{0, piece});
+            const S* from = second ? (const S*)f.dgh + (n * D + d) * H - piece
+                                   : (const S*)f.dgx + (n * D + d) * G * H;
+            const int64_t stride = second ? D * H : D * G * H;
+            for (int64_t k = 0; k < some; k += L)
+                for (int64_t g = gates.begin; g < gates.end; g += L)
+                    turn_square(from + k * stride + g, stride, int(some - k < L ? some - k : L),
+                                int(gates.end - g < L ? gates.end - g : L), g,
+                                turned + g * P + k);
+        }
+    }
+
+    void turn_square(const S* from, int64_t stride, int count, int lanes, int64_t g, A* out) const {
+        V x[L], total = V(A(0));
+        for (int i = 0; i < L; i++) {
+            x[i] = i < count ? load(from + i * stride, lanes) : V(A(0));
+            total = total + x[i];
+        }
+        transpose(x);
+        for (int i = 0; i < lanes; i++) x[i].store(out + i * P);
+        store(bias + g, V(load(bias + g, lanes)) + total, lanes);
+    }
+
+    // Adds the products of a round's rows to the sums of these gates, or starts them.
+    void add(int64_t d, int64_t some, bool start, const A* some_states, Range own) const {
+        for (int64_t p = 0; f.dw_hh && p < panels; p++) {
+            const Range blocks = part(J, panels, p);
+            with_width<widest>(int(blocks.size()), [&]<int W>() {
+                for (int64_t g = own.begin; g < own.end; g += group) {
+                    const Range some_gates{g, own.end - g < group ? own.end : g + group};
+                    add_group<W>(d, some, start, some_states + blocks.begin * deep * L,
+                                 blocks.begin * L, some_gates);
+                }
+            });
+        }
+    }
+
+    template <int W>
+    void add_group(int64_t d, int64_t some, bool start, const A* panel, int64_t u,
+                   Range gates) const {
+        static constexpr A zeros[W * L] = {};
+        alignas(64) A out[group * W * L], total[group * W * L];
+        const int64_t n = gates.size();
+        for (int64_t k = 0; k == 0 || k < some; k += run_length) {
+            const A* rows[group];
+            for (int64_t r = 0; r < n; r++) rows[r] = turned + (gates.begin + r) * P + k;
+            const int64_t run = some - k < run_length ? some - k : run_length;
+            multiply<A, W>(n, run, rows, panel + k * W * L, zeros, k ? out : total);
+            for (int64_t i = 0; k && i < n * W; i++)
+                (V::load(total + i * L) + V::load(out + i * L)).store(total + i * L);
+        }
+        for (int64_t r = 0; r < n; r++)
+            for (int w = 0; w < W; w++) {
+                A* to = sum(d, gates.begin + r) + u + w * L;
+                const int lanes = H - u - w * L < L ? int(H - u - w * L) : L;
+                const V x = V::load(total + (r * W + w) * L);
+                store(to, start ? x : x + load(to, lanes), lanes);
+            }
+    }
+
+    // Where a gate's sums (H) are added up: in the result itself, if that is precise enough.
+    A* sum(int64_t d, int64_t gate) const {
+        if constexpr (in_place) return (A*)f.dw_hh + (d * G * H + gate) * H;
+        return sums + gate * H;
     }
 
     void finish(int64_t d, Range own) const {
-        for (int64_t q = own.begin; q < own.end; q++) {
-            const Columns c = columns(d, q);
-            for (int64_t m = 0; m < M; m++) {
-                const V sum = V::load(sums + (q * M + m) * L);
-                S* out = m < H ? (S*)f.dw_hh : (S*)f.db_hh;
-                if (!out) continue;
-                S lanes[L];
-                store_full(lanes, sum);
-                for (int i = 0; i < c.lanes; i++) {
-                    const int64_t gate = d * G * H + c.gate + i;
-                    out[m < H ? gate * H + m : gate] = lanes[i];
-                }
+        for (int64_t g = own.begin; g < own.end; g++) {
+            const int64_t gate = d * G * H + g;
+            if (f.db_hh) store((S*)f.db_hh + gate, V(*(bias + g)), 1);
+            for (int64_t u = 0; !in_place && f.dw_hh && u < H; u += L) {
+                const int lanes = H - u < L ? int(H - u) : L;
+                store((S*)f.dw_hh + gate * H + u, load(sum(d, g) + u, lanes), lanes);
             }
         }
     }
 
     const Backward& f;
     const Rows& rows;
-    const int64_t D, H, N, M;      // M rows of sums: H units and the bias
-    const int64_t piece, J;        // gates in dgx's piece, and their blocks
-    const int64_t blocks;          // of both pieces
-    const Array<A> states[2];      // (M, deep)  of even and odd rounds
-    const Array<A> panels;         // (deep / run, blocks, run, L)
-    const Array<A> sums;           // (blocks, M, L)
+    const int64_t D, H, N, J;      // J blocks of L units make H
+    const int64_t panels;          // of a row of states
+    const int members;
+    const int64_t P;               // values from gate to gate of `turned`
+    const Array<A> states[2];      // (J, deep, L)  of even and odd rounds, panel by panel
+    const Array<A> turned;         // (G·H, P)
+    const Array<A> sums;           // (G·H, H)
+    const Array<A> bias;           // (G·H)
     const Array<const S*> before;  // (N)  the state before each row, or null: zero
 };
 
