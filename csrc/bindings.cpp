@@ -101,6 +101,19 @@ void backward(const std::string& cell, const std::string& dtype, int threads, py
     kernels().backward(call, name, type, threads);
 }
 
+void step(const std::string& cell, const std::string& dtype, int threads, int64_t B, int64_t I,
+          int64_t H, Address x, int64_t x_row, Address w_ih, Address b_ih, Address w_hh,
+          Address b_hh, Address h0, Address c0, Address h, Address c, Address c_all,
+          Address saved) {
+    const Step call{B,        I,      H,      at(x),       x_row,       at(w_ih),        at(b_ih),
+                    at(w_hh), at(b_hh), at(h0), at(c0), at<void>(h), at<void>(c), at<void>(c_all),
+                    at<void>(saved)};
+    const CellName name = cell_named(cell);
+    const Dtype type = dtype_named(dtype);
+    py::gil_scoped_release released;
+    kernels().step(call, name, type, threads);
+}
+
 void gates_forward(const std::string& cell, const std::string& dtype, int threads, int64_t rows,
                    int64_t H, Address gx, Address gh, Address state, Address h, Address c,
                    Address c_all, Address saved) {
@@ -146,6 +159,7 @@ PYBIND11_MODULE(_core, m) {
     m.attr("compiler") = RNN_COMPILER;
     m.def("forward", &forward);
     m.def("backward", &backward);
+    m.def("step", &step);
     m.def("gates_forward", &gates_forward);
     m.def("gates_backward", &gates_backward);
     m.def("plan", &plan);

@@ -96,6 +96,11 @@ def layer(name: str) -> Callable[..., tuple[Tensor | None, ...]] | None:
     return getattr(BACKENDS[name], "layer", None)
 
 
+def step(name: str) -> Callable[..., tuple[Tensor | None, ...]] | None:
+    """The backend's kernel for a single step with its products, if it has one."""
+    return getattr(BACKENDS[name], "step", None)
+
+
 def honour(name: str, cell: str, like: Tensor, w_hr: Tensor | None) -> ModuleType:
     """The backend of that name, if it can run a call on tensors such as ``like``."""
     if name not in BACKENDS:

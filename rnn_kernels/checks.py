@@ -142,6 +142,27 @@ def layer(
     rows(batch_sizes, resets, x.shape[:lead], B, x.device)
 
 
+def step(cell: str, x: Tensor, w: Weights, h: Tensor, c: Tensor | None) -> None:
+    """Raises RuntimeError if the arguments of one step of one direction do not fit together."""
+    kind = _kind(cell, c, None)
+    if x.dim() != 2 or h.dim() != 2:
+        raise RuntimeError(
+            f"{cell}_cell: expected input and hidden of 2 dimensions, got {x.dim()} and {h.dim()}"
+        )
+    (B, I), H = x.shape, h.shape[1]
+    G_H = kind.gates * H
+    _expect(
+        x,
+        ("input", x, (B, I)),
+        ("w_ih", w.w_ih, (G_H, I)),
+        ("w_hh", w.w_hh, (G_H, H)),
+        ("b_ih", w.b_ih, (G_H,)),
+        ("b_hh", w.b_hh, (G_H,)),
+        ("hidden", h, (B, H)),
+        ("c", c, (B, H)),
+    )
+
+
 def single_step(
     cell: str,
     input: Tensor,

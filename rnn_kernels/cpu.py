@@ -98,6 +98,26 @@ def layer(
     return _forward(cell, T, given, h0, c0, batch_sizes, resets, y, c, saved)
 
 
+# Rows up to which a step's weights are read where they are; with more, packing pays.
+STEP_ROWS = 48
+
+
+def step(
+    cell: str, x: Tensor, w: Weights, h0: Tensor, c0: Tensor | None, save: bool
+) -> tuple[Tensor | None, ...]:
+    """One step of one direction: the new h and c (B, H), c_all and saved as of the gates alone."""
+    if x.stride(1) != 1 or x.is_neg():
+        (x,) = contiguous(x)
+    w_ih, w_hh, b_ih, b_hh, h0, c0 = contiguous(*w[:4], h0, c0)
+    results = outputs.gates(cell, h0, save, saved_dtype(x.dtype))
+    (B, I), H = x.shape, h0.shape[1]
+    _core.step(
+        cell, DTYPES[x.dtype], torch.get_num_threads(), B, I, H, x.data_ptr(), x.stride(0),
+        *addresses(w_ih, b_ih, w_hh, b_hh, h0, c0, *results),
+    )  # fmt: skip
+    return results
+
+
 def _each(values: Tensor | None) -> tuple[int, ...]:
     """The address of each direction's part of a contiguous (D, …)."""
     if values is None:

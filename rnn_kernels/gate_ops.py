@@ -83,7 +83,7 @@ def _run_forward(
     return backends.honour(backend, cell, gx, None).gates(cell, gx, gh, state, save)
 
 
-def _run_backward(
+def run_backward(
     cell: str,
     dh: Tensor | None,
     dc: Tensor | None,
@@ -94,6 +94,7 @@ def _run_backward(
     saved: Tensor,
     backend: str,
 ) -> tuple[Tensor | None, ...]:
+    """The backward operator less the dispatcher; None for what does not apply."""
     checks.gates_backward(cell, dh, dc, dc_all, dsaved, state, c_all, saved)
     chosen = backends.honour(backend, cell, state, None)
     if dsaved is not None or dc_all is not None or chosen is reference:
@@ -103,7 +104,7 @@ def _run_backward(
 
 
 library.impl("gates", filled(_run_forward), "CompositeExplicitAutograd")
-library.impl("gates_backward", filled(_run_backward), "CompositeExplicitAutograd")
+library.impl("gates_backward", filled(run_backward), "CompositeExplicitAutograd")
 
 
 @torch.library.register_fake("rnn_kernels::gates", lib=library)
@@ -155,7 +156,7 @@ def _backward(
         dc_all = None
     grads = (dh, dc, dc_all, dsaved)
     direct = not torch.is_grad_enabled() and plain(*kept, *grads) and stored(*grads)
-    dgx, dgh, dstate = (_run_backward if direct else _backward_op)(cell, *grads, *kept, backend)
+    dgx, dgh, dstate = (run_backward if direct else _backward_op)(cell, *grads, *kept, backend)
     return None, dgx, dgh if kind.splits else dgx, dstate, None, None
 
 

@@ -61,6 +61,23 @@ struct Backward {
     void* db_hh;        // (D, G·H) S
 };
 
+// One step of one direction, without a sequence around it.
+struct Step {
+    int64_t B, I, H;
+    const void* x;  // rows of I values S, which lie together
+    int64_t x_row;  // values from a row to the next
+    const void* w_ih;  // (G·H, I) S
+    const void* b_ih;  // (G·H) S       or null, as is b_hh
+    const void* w_hh;  // (G·H, H) S
+    const void* b_hh;  // (G·H) S
+    const void* h0;    // (B, H) S
+    const void* c0;    // (B, H) S      cells with c only, as are c and c_all
+    void* h;           // (B, H) S
+    void* c;           // (B, H) S
+    void* c_all;       // (B, H) A      the same c, unrounded, or null
+    void* saved;       // (B, K, H) A   what the backward needs, or null
+};
+
 // The gates alone, without a product. The state is h, or c for cells with c.
 struct GatesForward {
     int64_t rows, H;
@@ -98,6 +115,7 @@ struct Kernels {
     int vector_bytes;
     void (*forward)(const Forward&, CellName, Dtype, int threads);
     void (*backward)(const Backward&, CellName, Dtype, int threads);
+    void (*step)(const Step&, CellName, Dtype, int threads);
     void (*gates_forward)(const GatesForward&, CellName, Dtype, int threads);
     void (*gates_backward)(const GatesBackward&, CellName, Dtype, int threads);
     Plan (*plan)(const Sequence&, int64_t I, CellName, Dtype, int threads);

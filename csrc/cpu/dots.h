@@ -84,6 +84,13 @@ void multiply_unpacked(int64_t n, int64_t K, const factor_t<S>* const* rows, con
     }
 }
 
+// (G, L) of a vector (G·H), or zeros.
+template <class S, int G>
+void load_gates(const S* b, int64_t H, int64_t unit, int n, compute_t<S>* out) {
+    for (int g = 0; g < G; g++)
+        load(b + (b ? g * H + unit : 0), b ? n : 0).store(out + g * Vec<compute_t<S>>::size);
+}
+
 // The backward's product on weights as a model stores them, (K, H): units [0, n) from w on, one row
 // of K values in a, out (L).
 template <class S>

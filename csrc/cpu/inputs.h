@@ -20,13 +20,6 @@ void pack_gates(const S* w, int64_t H, int64_t K, int64_t unit, int n, compute_t
     for (int g = 0; g < G; g++) pack_rows<S>(w + (g * H + unit) * K, K, n, G, g, panel);
 }
 
-// (G, L) of a vector (G·H), or zeros.
-template <class S, int G>
-void load_gates(const S* b, int64_t H, int64_t unit, int n, compute_t<S>* out) {
-    for (int g = 0; g < G; g++)
-        load(b + (b ? g * H + unit : 0), b ? n : 0).store(out + g * Vec<compute_t<S>>::size);
-}
-
 template <class C, class S>
 class Inputs {
     using A = compute_t<S>;

@@ -5,6 +5,7 @@
 #include "backward.h"
 #include "forward.h"
 #include "gates.h"
+#include "step.h"
 
 namespace rnn::cpu::RNN_ISA {
 namespace {
@@ -39,6 +40,12 @@ void backward(const Backward& call, CellName cell, Dtype dtype, int threads) {
     });
 }
 
+void step(const Step& call, CellName cell, Dtype dtype, int threads) {
+    with_cell(cell, [&]<Cell C>() {
+        with_storage(dtype, [&]<class S>() { StepPass<C, S>(call).run(threads); });
+    });
+}
+
 void forward_gates(const GatesForward& call, CellName cell, Dtype dtype, int threads) {
     with_cell(cell, [&]<Cell C>() {
         with_storage(dtype, [&]<class S>() { gates_forward<C, S>(call, threads); });
@@ -68,7 +75,7 @@ Plan plan(const Sequence& seq, int64_t I, CellName cell, Dtype dtype, int thread
 #define RNN_TEXT_OF(x) #x
 
 extern const Kernels kernels;
-const Kernels kernels{RNN_TEXT(RNN_ISA), RNN_VECTOR_BYTES, forward, backward,
-                      forward_gates,     backward_gates,   plan};
+const Kernels kernels{RNN_TEXT(RNN_ISA), RNN_VECTOR_BYTES, forward, backward, step,
+                      forward_gates, backward_gates, plan};
 
 }  // namespace rnn::cpu::RNN_ISA
