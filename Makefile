@@ -1,6 +1,6 @@
 # make demo   train a small language model with torch.nn and with rnn_kernels, side by side
 # make test   check style, run all tests (EMULATE=asan: the CUDA kernels under AddressSanitizer)
-# make bench  measure against torch.nn (QUICK=1: a minute-long look)
+# make bench  measure against torch.nn and others (QUICK=1: a look of two minutes)
 # make lint   check style only
 # make gpu    on a machine with a GPU: build, test, sanitize and measure there (QUICK=1: in 3 minutes)
 #
@@ -33,6 +33,7 @@ test: lint
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.grid $(if $(QUICK),--quick)
 	$(if $(QUICK),,$(BIN)/python -m benchmarks.readme)
 
 lint: $(READY)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.candidate import Candidate, Result
-from benchmarks.providers import BASELINE, Provider
+from benchmarks.provider import Provider
+from benchmarks.providers import BASELINE
 from benchmarks.workload import Workload
 
 # The one tolerance rule: error <= LIMIT · torch.nn's error + ULPS ulp of the tensor's scale.
@@ -32,7 +33,8 @@ class Gate:
 
     def __init__(self, work: Workload, passes: Sequence[str]) -> None:
         self.work = work
-        longest = "fwd_bwd" if "fwd_bwd" in passes else "fwd"
+        plain = [name.removeprefix("graph_") for name in passes]
+        longest = "fwd_bwd" if "fwd_bwd" in plain else plain[0]
         self.exact = run(BASELINE.build(work.to(torch.float64), longest))
         self.allowance = {name: self._allowance(name) for name in passes}
 
@@ -82,7 +84,7 @@ class Gate:
 def run(candidate: Candidate) -> Result:
     """One call, its results cut from the autograd graph."""
     with candidate.context():
-        results = candidate.call()
+        results = candidate.results(candidate.call())
     return tuple(result if result is None else result.detach() for result in results)
 
 

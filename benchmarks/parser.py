@@ -1,9 +1,12 @@
 """The parser: what every command of the benchmarks takes, and how it refuses the rest."""
 
 import argparse
+import os
+from pathlib import Path
 from typing import NoReturn
 
 from benchmarks.device import DEVICES, default_device, usable_device
+from benchmarks.results import is_official
 
 
 class Parser(argparse.ArgumentParser):
@@ -19,6 +22,21 @@ class Parser(argparse.ArgumentParser):
             help="what to measure; cuda where torch finds it, else cpu",
         )
         self.add_argument("--quick", action="store_true", help=quick)
+
+    def add_output(self) -> None:
+        self.add_argument("--output", type=Path, help="results file, in place of the device's own")
+
+    def check_output(self, output: Path | None, whole: bool) -> None:
+        """Refuses what would spoil a file that counts, before the work is done."""
+        if whole and not output and "OMP_WAIT_POLICY" in os.environ:
+            self.error(
+                "OMP_WAIT_POLICY is set, by which torch.nn's threads gain or lose more than ours; "
+                "unset it, or name an --output"
+            )
+        if output and is_official(output) and not whole:
+            self.error(f"--output {output}: takes whole runs only")
+        if output and not output.parent.is_dir():
+            self.error(f"--output {output}: no such folder")
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")

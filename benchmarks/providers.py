@@ -1,9 +1,8 @@
-"""The provider: one implementation of the layer, made into a call that can be checked and timed.
+"""The providers that are modules of torch, and the table of all.
 
-A new provider is one class here and one line in PROVIDERS.
+A new provider is one class and one line in PROVIDERS.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
@@ -14,27 +13,11 @@ from torch.nn.utils.rnn import PackedSequence
 
 from benchmarks.candidate import Candidate, Result
 from benchmarks.graph import captured
+from benchmarks.peers import ONNXRuntime, OpenVINO
+from benchmarks.provider import Provider
 from benchmarks.workload import Workload
 
 Layer = Callable[..., tuple[Tensor | PackedSequence, Tensor | tuple[Tensor, Tensor]]]
-
-
-class Provider(ABC):
-    name: str
-    devices: tuple[str, ...] = ("cpu", "cuda")
-    on_request: tuple[str, ...] = ()  # of those, where a run that names no provider leaves it out
-
-    def missing(self, work: Workload, pass_name: str) -> str | None:
-        """The reason why this provider cannot run here, or None."""
-        return None
-
-    def backend_used(self, work: Workload) -> str:
-        """What runs, where the provider chooses; only asked when it is not missing."""
-        return self.name
-
-    @abstractmethod
-    def build(self, work: Workload, pass_name: str, dropout: float = 0.0) -> Candidate:
-        """A call of the pass on the workload; it copies what it changes."""
 
 
 class ModuleProvider(Provider):
@@ -58,6 +41,8 @@ class ModuleProvider(Provider):
 
     def build(self, work: Workload, pass_name: str, dropout: float = 0.0) -> Candidate:
         preset = work.preset
+        if pass_name == "cell_fwd":
+            return self.build_cell(work)
         module = getattr(self.namespace(), preset.cell)(
             preset.I,
             preset.H,
@@ -76,6 +61,17 @@ class ModuleProvider(Provider):
             return Candidate(call, lambda: self.inside(grad=True))
         forward = Candidate(_forward(layer, work), lambda: self.inside(grad=False))
         return captured(forward) if pass_name == "graph_fwd" else forward
+
+    def build_cell(self, work: Workload) -> Candidate:
+        """The LSTMCell or GRUCell with the first layer's weights, on the first step."""
+        preset = work.preset
+        cell = getattr(self.namespace(), f"{preset.cell}Cell")
+        module = cell(preset.I, preset.H, device=work.device, dtype=work.dtype)
+        module.load_state_dict({name: work.weights[f"{name}_l0"] for name in module.state_dict()})
+        x, states = work.x[0], tuple(state[0] for state in work.states)
+        if len(states) > 1:
+            return Candidate(lambda: module(x, states), lambda: self.inside(grad=False))
+        return Candidate(lambda: (module(x, states[0]),), lambda: self.inside(grad=False))
 
 
 def _forward(layer: Layer, work: Workload) -> Callable[[], Result]:
@@ -171,6 +167,9 @@ PROVIDERS: dict[str, Provider] = {
         RnnKernels("cuda", devices=("cuda",)),
         RnnKernels("triton", devices=("cuda",)),
         RnnKernels("reference", on_request=("cuda",)),  # a launch per operation: minutes, no news
+        ONNXRuntime(),
+        OpenVINO(),
+        OpenVINO("bfloat16"),
     )
 }
 

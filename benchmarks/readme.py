@@ -1,20 +1,21 @@
-"""The README's table, from a results file alone: `python -m benchmarks.readme` writes it anew."""
+"""The tables of README.md and docs/cpu.md, from results files alone: `python -m benchmarks.readme`
+writes anew those whose file is there."""
 
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import results
+from benchmarks import grid_tables, results, table
 from benchmarks.environment import ROOT
 from benchmarks.results import Row
-from benchmarks.table import ratios
 
-README = ROOT / "README.md"
+README, CPU = ROOT / "README.md", ROOT / "docs" / "cpu.md"
 START, END = "<!-- table: make bench writes it -->\n", "<!-- end of table -->\n"
 
 
 def markdown(rows: list[Row]) -> str:
     """Ratios of `auto` to torch.nn, inference and training, worst first."""
-    found = ratios(rows, "auto")
+    found = table.ratios(rows, "auto")
     first = next(row for row in rows if row.provider == "auto")
     shapes = {row.preset: row for row in rows}
 
@@ -23,44 +24,51 @@ def markdown(rows: list[Row]) -> str:
         return "" if ratio is None else f"{ratio:.2f}×"
 
     order = sorted(shapes, key=lambda name: min(r for (p, _), r in found.items() if p == name))
-    lines = [
-        f"torch.nn's time over ours on {first.device}, torch {first.torch}; under 1 we lose.",
-        "",
-        "| preset | shape | inference | training |",
-        "|---|---|---|---|",
-    ]
+    title = f"torch.nn's time over ours on {first.device}, torch {first.torch}; under 1 we lose.\n"
+    lines = [["preset", "shape", "inference", "training"]]
     for name in order:
         s = shapes[name]
         extras = [s.dtype] * (s.dtype != "float32") + ["resets"] * bool(s.resets)
         extras += ["packed"] * s.packed
         shape = f"{s.cell} I {s.I}, H {s.H}, L {s.L}, D {s.D}, B {s.B}, T {s.T}"
-        lines.append(
-            f"| {name} | {', '.join([shape, *extras])} | {cell(name, 'fwd')} "
-            f"| {cell(name, 'fwd_bwd')} |"
-        )
+        both = (cell(name, "fwd"), cell(name, "fwd_bwd"))
+        lines.append([name, ", ".join([shape, *extras]), *both])
     means = [
         f"{statistics.geometric_mean(r for (_, p), r in found.items() if p == pass_name):.2f}×"
         for pass_name in ("fwd", "fwd_bwd")
     ]
-    lines.append(f"| geometric mean | | {means[0]} | {means[1]} |")
-    return "\n".join(lines) + "\n"
+    lines.append(["geometric mean", "", *means])
+    return f"{title}\n{table.markdown(lines)}"
+
+
+# The page, the folder of its results files, and what makes its table of one.
+PAGES: tuple[tuple[Path, str, Callable[[list[Row]], str]], ...] = (
+    (README, "", markdown),
+    (CPU, "grid", grid_tables.page),
+)
 
 
 def with_table(text: str, table: str) -> str:
-    """The README's text with the table between its markers replaced."""
+    """The page's text with the table between its markers replaced."""
     before, rest = text.split(START)
     return before + START + table + END + rest.split(END)[1]
 
 
-def newest() -> Path:
+def newest(folder: str = "") -> Path | None:
     """The results file written last, by its own clock."""
-    files = sorted(results.RESULTS.glob("*.csv"))
-    return max(files, key=lambda path: results.read(path)[0].utc)
+    files = sorted((results.RESULTS / folder).glob("*.csv"))
+    return max(files, key=lambda path: results.read(path)[0].utc, default=None)
+
+
+def tables() -> dict[Path, str]:
+    """By page, where there is a results file."""
+    files = [(page, newest(folder), write) for page, folder, write in PAGES]
+    return {page: write(results.read(path)) for page, path, write in files if path}
 
 
 def main() -> None:
-    table = markdown(results.read(newest()))
-    README.write_text(with_table(README.read_text(), table))
+    for page, text in tables().items():
+        page.write_text(with_table(page.read_text(), text))
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def is_current(path: Path, sources: str) -> bool:
 
 
 def main() -> None:
-    paths = sorted(RESULTS.glob("*.csv"))
+    paths = [*sorted(RESULTS.glob("*.csv")), *sorted(RESULTS.glob("grid/*.csv"))]
     sources = sources_hash()
     for path in paths:
         print(f"{'current' if is_current(path, sources) else 'stale':8}{path.relative_to(ROOT)}")

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-import torch
 from tqdm import tqdm
 
 from benchmarks.candidate import Candidate
@@ -20,7 +19,7 @@ from benchmarks.environment import Environment, environment
 from benchmarks.gate import first_line
 from benchmarks.parser import Parser
 from benchmarks.presets import Preset
-from benchmarks.providers import BASELINE, PROVIDERS, ModuleProvider
+from benchmarks.providers import BASELINE, PROVIDERS
 from benchmarks.region import region
 from benchmarks.results import official_path, write
 from benchmarks.table import aligned
@@ -93,17 +92,6 @@ def shape(cell: str, dtype: str, H: int, B: int, T: int) -> Preset:
     return Preset(name, cell, I=H, H=H, L=1, D=1, B=B, T=T, dtype=dtype, mode="train", source="")
 
 
-def cell_candidate(provider: ModuleProvider, work: Workload) -> Candidate:
-    """A call of the LSTMCell or GRUCell on the workload's first step."""
-    preset = work.preset
-    cell = getattr(provider.namespace(), f"{preset.cell}Cell")
-    module = cell(preset.I, preset.H, device=work.device, dtype=work.dtype)
-    states = tuple(state[0] for state in work.states)
-    hx = states if len(states) > 1 else states[0]
-    x = work.x[0]
-    return Candidate(lambda: module(x, hx), lambda: provider.inside(grad=False))
-
-
 def tried(work: Workload, module: str, pass_name: str) -> dict[str, Candidate | str]:
     """Per provider a candidate that has run once, or the error."""
     found: dict[str, Candidate | str] = {}
@@ -114,9 +102,7 @@ def tried(work: Workload, module: str, pass_name: str) -> dict[str, Candidate | 
             continue
         try:
             in_cell = module.endswith("Cell")
-            found[name] = (
-                cell_candidate(provider, work) if in_cell else provider.build(work, pass_name)
-            )
+            found[name] = provider.build(work, "cell_fwd" if in_cell else pass_name)
             with found[name].context():
                 TIMERS[work.device.type](found[name].call, 1)
         except Exception as error:  # one provider's crash must not cost the others their times
@@ -230,5 +216,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)  # the cells' weights
     sys.exit(main())

@@ -10,12 +10,14 @@ from benchmarks.results import Row
 NOISY = 1.3
 
 
-def ratios(rows: Sequence[Row], provider: str) -> dict[tuple[str, str], float]:
-    """(preset, pass) -> torch.nn's median over the provider's, where both have a time."""
-    times = {(row.provider, row.preset, row.pass_): row.median_us for row in rows}
+def ratios(
+    rows: Sequence[Row], provider: str, base: str = BASELINE.name
+) -> dict[tuple[str, str], float]:
+    """(preset, pass) -> the base's median over the provider's, where both have a time."""
+    found = {(row.provider, row.preset, row.pass_): row.median_us for row in rows}
     pairs = {
-        (preset, pass_name): (times.get((BASELINE.name, preset, pass_name)), time)
-        for (name, preset, pass_name), time in times.items()
+        (preset, pass_name): (found.get((base, preset, pass_name)), time)
+        for (name, preset, pass_name), time in found.items()
         if name == provider
     }
     return {case: base / time for case, (base, time) in pairs.items() if base and time}
@@ -47,31 +49,44 @@ def table(rows: Sequence[Row], busy: Collection[tuple[str, str]] = ()) -> str:
     cases = [(row.preset, row.pass_) for row in rows if row.provider == BASELINE.name]
     quiet = [case for case in cases if case not in busy]
     found = [[by_name[name][case] for case in quiet if case in by_name[name]] for name in others]
-    lines.append(["geometric mean", "", "", *(_mean(values) for values in found)])
-    lines.append(["worst", "", "", *(_times(min(values)) if values else "-" for values in found)])
-    losses = (f"{sum(value < 1 for value in values)}/{len(values)}" for values in found)
-    lines.append(["slower", "", "", *losses])
+    sums = [summary(values) for values in found]
+    for index, title in enumerate(("geometric mean", "worst", "slower")):
+        lines.append([title, "", "", *(one[index] for one in sums)])
     lines.append(["counted", "", "", *(f"{len(values)}/{len(cases)}" for values in found)])
     return aligned(lines)
+
+
+def summary(values: Collection[float]) -> tuple[str, str, str]:
+    """Of ratios: the geometric mean, the worst, and how many are losses."""
+    if not values:
+        return "-", "-", "0/0"
+    losses = sum(value < 1 for value in values)
+    mean = statistics.geometric_mean(values)
+    return times(mean), times(min(values)), f"{losses}/{len(values)}"
 
 
 def _cell(ratio: float | None, row: Row, base: Row, busy: bool) -> str:
     if ratio is None:
         return row.status
-    noisy = busy or any(one.p80_us > NOISY * one.p20_us for one in (row, base))
-    return _times(ratio) + ("~" if noisy else " ")
+    return times(ratio) + ("~" if busy or unsteady(row, base) else " ")
 
 
-def _times(ratio: float) -> str:
+def unsteady(*rows: Row) -> bool:
+    return any(row.p80_us > NOISY * row.p20_us for row in rows)
+
+
+def times(ratio: float) -> str:
     """Two decimals, rounded away from a draw: a loss never reads 1.00x."""
     return f"{min(ratio, 0.99):.2f}x" if ratio < 1 else f"{ratio:.2f}x"
 
 
-def _mean(values: list[float]) -> str:
-    return _times(statistics.geometric_mean(values)) if values else "-"
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """The first line is the header."""
+    header, *rest = ("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join([header, "|" + "---|" * len(lines[0]), *rest]) + "\n"
 
 
-def aligned(lines: list[list[str]]) -> str:
+def aligned(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(

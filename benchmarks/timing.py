@@ -16,6 +16,11 @@ Timer = Callable[[Callable[[], object], int], float]
 # A turn's timed calls last at least this long, so that the clock costs nothing that shows.
 TURN_S = 5e-3
 
+# A library's threads spin for some milliseconds after its call, on cores that the next one wants.
+# In turns with two peers torch.nn came out twice as slow as by itself; with 20 ms of run-in
+# OpenVINO still by half; with 50 ms all as fast. (torch.nn and ours share OpenMP's threads.)
+RUN_IN_S = 0.05
+
 # Preemptions per second and thread from which a measurement is called busy. Measured: 17 on an idle
 # machine, 90 to 130 beside one or more programs that want the same cores.
 BUSY = 50.0
@@ -28,6 +33,7 @@ class Effort:
     budget_s: float  # of work, all candidates together
     min_rounds: int  # even when the budget is spent
     patience_s: float  # for min_rounds and a quiet machine; then two rounds must do
+    run_in_s: float = 0.0  # at least, untimed, at the beginning of a turn; see RUN_IN_S
 
 
 # By device. A GPU of one's own is steady: half a second a case tells as much.
@@ -52,23 +58,30 @@ class Stats:
 
 
 class PreemptionWatch:
-    """Counts how often other programs pushed this one off a core since it was made.
+    """Counts how often other programs pushed this one off a core while it was timed.
 
     An OpenMP team that loses one thread waits for it at every step, so one busy neighbour makes a
     recurrence ten times slower, and evenly so: the spread does not show it.
     """
 
     def __init__(self) -> None:
-        self._start, self._count = time.perf_counter(), self._preemptions()
+        self._seconds, self._count = 0.0, 0
 
     @staticmethod
     def _preemptions() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
+    def timed(self, timer: Timer, call: Callable[[], object], number: int) -> float:
+        """What the timer says, watched."""
+        before = self._preemptions()
+        seconds = timer(call, number)
+        self._count += self._preemptions() - before
+        self._seconds += seconds
+        return seconds
+
     def rate(self) -> float:
         """Preemptions per second and thread."""
-        seconds = time.perf_counter() - self._start
-        return (self._preemptions() - self._count) / seconds / torch.get_num_threads()
+        return self._count / max(self._seconds, 1e-9) / torch.get_num_threads()
 
 
 def cpu_seconds(call: Callable[[], object], number: int) -> float:
@@ -100,13 +113,18 @@ TIMERS: dict[str, Timer] = {"cpu": cpu_seconds, "cuda": cuda_seconds}
 
 
 def measure(
-    candidates: Mapping[str, Candidate], effort: Effort, timer: Timer = cpu_seconds
+    candidates: Mapping[str, Candidate],
+    effort: Effort,
+    timer: Timer = cpu_seconds,
+    watch: PreemptionWatch | None = None,
 ) -> dict[str, Stats]:
     """Every round gives each candidate one turn: what slows the machine down meets them all.
 
-    The first half of a turn is not timed. Without it, whoever comes after another library pays for
-    the caches that it left behind: the same code, entered twice, came out up to 30 % apart.
+    The first half of a turn, or more of it, is not timed. Without it, whoever comes after another
+    library pays for the caches that it left behind: the same code, entered twice, came out up to
+    30 % apart.
     """
+    watch = watch or PreemptionWatch()
     numbers = {}
     for name, candidate in candidates.items():
         with candidate.context():
@@ -122,10 +140,12 @@ def measure(
     ):
         for name, candidate in candidates.items():
             with candidate.context():
-                spent += timer(candidate.call, numbers[name])
-                seconds = timer(candidate.call, numbers[name])
+                run_in = timer(candidate.call, numbers[name])
+                while run_in < effort.run_in_s:
+                    run_in += timer(candidate.call, numbers[name])
+                seconds = watch.timed(timer, candidate.call, numbers[name])
             samples[name].append(1e6 * seconds / numbers[name])
-            spent += seconds
+            spent += run_in + seconds
         rounds += 1
     return {name: summary(values) for name, values in samples.items()}
 
@@ -137,7 +157,7 @@ def measure_in_quiet(
     start = time.perf_counter()
     while True:
         watch = PreemptionWatch()
-        stats = measure(candidates, effort)
+        stats = measure(candidates, effort, cpu_seconds, watch)
         rate = watch.rate()
         if rate <= BUSY or time.perf_counter() - start > effort.patience_s:
             return stats, rate

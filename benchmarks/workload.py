@@ -33,7 +33,12 @@ class Workload:
         return ("y", "h_n", "c_n")[: 1 + len(self.states)]
 
     def result_names(self, pass_name: str) -> tuple[str, ...]:
-        """What a provider's call returns, in this order."""
+        """What a provider's call returns, in this order.
+
+        The pass cell_fwd is one step of the cell module, which has no y and no dimension for
+        layers."""
+        if pass_name == "cell_fwd":
+            return self.output_names[1:]
         if pass_name != "fwd_bwd":
             return self.output_names
         inputs = ("x", "h_0", "c_0")[: 1 + len(self.states)]

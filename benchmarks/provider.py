@@ -1,0 +1,25 @@
+"""The provider: one implementation of the layer, made into a call that can be checked and timed."""
+
+from abc import ABC, abstractmethod
+
+from benchmarks.candidate import Candidate
+from benchmarks.workload import Workload
+
+
+class Provider(ABC):
+    name: str
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    on_request: tuple[str, ...] = ()  # of those, where a run that names no provider leaves it out
+    peer: bool = False  # somebody else's library: where it is wrong, that is no failure of ours
+
+    def missing(self, work: Workload, pass_name: str) -> str | None:
+        """The reason why this provider cannot run here, or None."""
+        return None
+
+    def backend_used(self, work: Workload) -> str:
+        """What runs, where the provider chooses; only asked when it is not missing."""
+        return self.name
+
+    @abstractmethod
+    def build(self, work: Workload, pass_name: str, dropout: float = 0.0) -> Candidate:
+        """A call of the pass on the workload; it copies what it changes."""
