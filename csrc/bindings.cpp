@@ -103,10 +103,10 @@ void backward(const std::string& cell, const std::string& dtype, int threads, py
 
 void step(const std::string& cell, const std::string& dtype, int threads, int64_t B, int64_t I,
           int64_t H, Address x, int64_t x_row, Address w_ih, Address b_ih, Address w_hh,
-          Address b_hh, Address h0, Address c0, Address h, Address c, Address c_all,
+          Address b_hh, Address h0, Address c0, Address h, Address c, Address y, Address c_all,
           Address saved) {
     const Step call{B,        I,      H,      at(x),       x_row,       at(w_ih),        at(b_ih),
-                    at(w_hh), at(b_hh), at(h0), at(c0), at<void>(h), at<void>(c), at<void>(c_all),
+                    at(w_hh), at(b_hh), at(h0), at(c0), at<void>(h), at<void>(c), at<void>(y), at<void>(c_all),
                     at<void>(saved)};
     const CellName name = cell_named(cell);
     const Dtype type = dtype_named(dtype);

@@ -56,6 +56,11 @@ def backend(name: str) -> Iterator[None]:
         _requested.reset(token)
 
 
+def requested() -> str:
+    """The name that was asked for, auto by default."""
+    return _requested.get()
+
+
 @cache
 def _refusal(name: str, *call: object) -> str | None:
     module = BACKENDS[name]

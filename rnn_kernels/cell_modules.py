@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from . import functional
+from . import functional, streaming
 
 
 class _RecurrentCell(nn.RNNCellBase):
@@ -58,6 +58,10 @@ class LSTMCell(_RecurrentCell):
     def forward(
         self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
+        if type(hx) is tuple and len(hx) == 2:
+            quick = streaming.cell_step("lstm", self, input, *hx)
+            if quick is not None:
+                return quick
         if input.dim() not in (1, 2):
             raise ValueError(f"LSTMCell: Expected input to be 1D or 2D, got {input.dim()}D instead")
         for k, state in enumerate(hx or ()):
@@ -97,6 +101,9 @@ class GRUCell(_RecurrentCell):
         super().__init__(input_size, hidden_size, bias, num_chunks=3, device=device, dtype=dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        quick = streaming.cell_step("gru", self, input, hx, None)
+        if quick is not None:
+            return quick[0]
         if input.dim() not in (1, 2):
             raise ValueError(f"GRUCell: Expected input to be 1D or 2D, got {input.dim()}D instead")
         if hx is not None and hx.dim() not in (1, 2):

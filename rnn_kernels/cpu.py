@@ -18,14 +18,14 @@ from .reference import compute_dtype
 from .weights import Weights
 
 try:
-    from . import _core
+    from . import _core as core
 except ImportError as error:  # a source tree that was never built
-    _core, _missing = None, str(error)
+    core, _missing = None, str(error)
 
 
 def unavailable() -> str | None:
     """Why this backend cannot run on this machine, or None."""
-    return None if _core else f"the compiled core did not load: {_missing}"
+    return None if core else f"the compiled core did not load: {_missing}"
 
 
 def refuses(cell: str, dtype: torch.dtype, device_type: str, projected: bool) -> str | None:
@@ -111,9 +111,9 @@ def step(
     w_ih, w_hh, b_ih, b_hh, h0, c0 = contiguous(*w[:4], h0, c0)
     results = outputs.gates(cell, h0, save, saved_dtype(x.dtype))
     (B, I), H = x.shape, h0.shape[1]
-    _core.step(
+    core.step(
         cell, DTYPES[x.dtype], torch.get_num_threads(), B, I, H, x.data_ptr(), x.stride(0),
-        *addresses(w_ih, b_ih, w_hh, b_hh, h0, c0, *results),
+        *addresses(w_ih, b_ih, w_hh, b_hh, h0, c0, results[0], results[1], None, *results[2:]),
     )  # fmt: skip
     return results
 
@@ -143,7 +143,7 @@ def _forward(
     batch_sizes, resets, h0, c0 = contiguous(batch_sizes, resets, h0, c0)
     h_n = torch.empty_like(h0)
     c_n = torch.empty_like(h_n) if c0 is not None else None
-    _core.forward(
+    core.forward(
         cell,
         DTYPES[y.dtype],
         torch.get_num_threads(),
@@ -184,7 +184,7 @@ def backward(
     dw_hh = y.new_empty(w_hh.shape) if weights else None
     db_hh = y.new_empty(w_hh.shape[:2]) if bias else None
     inputs = contiguous(batch_sizes, resets, w_hh, h0, c0, y, c, saved, dy, dh_n, dc_n, dc)
-    _core.backward(
+    core.backward(
         cell,
         DTYPES[y.dtype],
         torch.get_num_threads(),
@@ -203,7 +203,7 @@ def gates(
         contiguous(gx, gh, state),
         outputs.gates(cell, state, save, saved_dtype(gx.dtype)),
     )
-    _core.gates_forward(
+    core.gates_forward(
         cell, DTYPES[gx.dtype], torch.get_num_threads(), *state.shape,
         *addresses(*inputs, *results),
     )  # fmt: skip
@@ -220,7 +220,7 @@ def gates_grad(
 ) -> tuple[Tensor | None, ...]:
     """Their backward; see :data:`rnn_kernels.gate_ops.BACKWARD`."""
     inputs, results = contiguous(dh, dc, state, c_all, saved), outputs.gates_backward(cell, state)
-    _core.gates_backward(
+    core.gates_backward(
         cell, DTYPES[state.dtype], torch.get_num_threads(), *state.shape,
         *addresses(*inputs, *results),
     )  # fmt: skip

@@ -32,7 +32,7 @@ def _gpus() -> list[str]:
 
 def lines() -> list[str]:
     """Versions, how the package was built, and each backend; if it is off, why."""
-    core = cpu._core
+    core = cpu.core
     text = [
         f"rnn_kernels  {_version('rnn_kernels')}",
         f"torch        {torch.__version__} ({torch.get_num_threads()} threads)",

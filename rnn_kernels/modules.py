@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from . import functional
+from . import functional, streaming
 from .functional import Weights
 
 
@@ -201,6 +201,10 @@ class LSTM(_Recurrent):
         resets: Tensor | PackedSequence | None = None,
         return_cells: bool = False,
     ) -> tuple[Any, ...]:
+        if type(hx) is tuple and len(hx) == 2 and resets is None and not return_cells:
+            quick = streaming.layer_step("lstm", self, input, *hx)
+            if quick is not None:
+                return quick[0], quick[1:]
         if not isinstance(input, PackedSequence):
             if input.dim() not in (2, 3):
                 raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {input.dim()}D instead")
@@ -244,6 +248,10 @@ class GRU(_Recurrent):
         *,
         resets: Tensor | PackedSequence | None = None,
     ) -> tuple[Any, Tensor]:
+        if resets is None:
+            quick = streaming.layer_step("gru", self, input, hx, None)
+            if quick is not None:
+                return quick[:2]
         if not isinstance(input, PackedSequence):
             if input.dim() not in (2, 3):
                 raise ValueError(f"GRU: Expected input to be 2D or 3D, got {input.dim()}D instead")

@@ -7,12 +7,12 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
 
-_dispatch_modes = getattr(torch._C, "_len_torch_dispatch_stack", None)
-_functorch_level = getattr(torch._C._functorch, "maybe_current_level", None)
-_tracing = getattr(torch._C, "_get_tracing_state", None)
+dispatch_modes = getattr(torch._C, "_len_torch_dispatch_stack", None)
+functorch_level = getattr(torch._C._functorch, "maybe_current_level", None)
+tracing = getattr(torch._C, "_get_tracing_state", None)
 _saved_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
-_known = None not in (_dispatch_modes, _functorch_level, _tracing)
-_PLAIN = frozenset((Tensor, Parameter, type(None)))
+known = None not in (dispatch_modes, functorch_level, tracing)
+PLAIN = frozenset((Tensor, Parameter, type(None)))
 
 
 def transformed() -> bool:
@@ -23,7 +23,7 @@ def transformed() -> bool:
     if torch.compiler.is_compiling():
         return False
     return forward_ad._current_level >= 0 or (
-        _functorch_level is not None and _functorch_level() is not None
+        functorch_level is not None and functorch_level() is not None
     )
 
 
@@ -53,12 +53,12 @@ def unwatched(*tensors: Tensor | None) -> bool:
     False wherever this torch does not let us find out.
     """
     return (
-        _known
+        known
         and not torch.compiler.is_compiling()
-        and _dispatch_modes() == 0
+        and dispatch_modes() == 0
         and not transformed()
-        and _tracing() is None
-        and _PLAIN.issuperset(map(type, tensors))
+        and tracing() is None
+        and PLAIN.issuperset(map(type, tensors))
     )
 
 

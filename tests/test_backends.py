@@ -172,7 +172,7 @@ def test_info_names_every_backend() -> None:
         why = module.unavailable()
         line = next(t for t in done.stdout.splitlines() if t.startswith(f"  {name} "))
         assert line.split(maxsplit=1)[1] == ("on" if why is None else f"off: {why}")
-    assert cpu._core.isa() in done.stdout
+    assert cpu.core.isa() in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"]])

@@ -74,6 +74,7 @@ struct Step {
     const void* c0;    // (B, H) S      cells with c only, as are c and c_all
     void* h;           // (B, H) S
     void* c;           // (B, H) S
+    void* y;           // (B, H) S      h once more, or null
     void* c_all;       // (B, H) A      the same c, unrounded, or null
     void* saved;       // (B, K, H) A   what the backward needs, or null
 };

@@ -82,6 +82,7 @@ private:
         h = C::forward(gx, gh, h, c, saved);
 
         store((S*)f.h + row + u, h, n);
+        if (f.y) store((S*)f.y + row + u, h, n);
         if constexpr (C::has_c) {
             store((S*)f.c + row + u, c, n);
             if (f.c_all) store((A*)f.c_all + row + u, c, n);
