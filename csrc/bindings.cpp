@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cpu/cpu.h"
+#include "cpu/pages.h"
 
 namespace py = pybind11;
 using namespace rnn::cpu;
@@ -163,4 +164,8 @@ PYBIND11_MODULE(_core, m) {
     m.def("gates_forward", &gates_forward);
     m.def("gates_backward", &gates_backward);
     m.def("plan", &plan);
+    m.def("prefer_large_pages", [](Address data, std::size_t bytes) {
+        prefer_large_pages(at<void>(data), bytes);
+    });
+    m.attr("large") = large;
 }

@@ -39,6 +39,13 @@ def refuses(cell: str, dtype: torch.dtype, device_type: str, projected: bool) ->
     return None
 
 
+def _fresh(*arrays: Tensor | None) -> None:
+    """Asks for large pages under arrays that nobody has written yet; see csrc/cpu/pages.h."""
+    for t in arrays:
+        if t is not None and t.nbytes >= core.large:
+            core.prefer_large_pages(t.data_ptr(), t.nbytes)
+
+
 def saved_dtype(dtype: torch.dtype) -> torch.dtype:
     """What the backward needs is kept in this dtype, for calls in ``dtype``."""
     return compute_dtype(dtype)
@@ -141,6 +148,7 @@ def _forward(
     """The compiled forward, from gx or from x as ``given``."""
     D, B, H = h0.shape
     batch_sizes, resets, h0, c0 = contiguous(batch_sizes, resets, h0, c0)
+    _fresh(y, c, saved)
     h_n = torch.empty_like(h0)
     c_n = torch.empty_like(h_n) if c0 is not None else None
     core.forward(
@@ -183,6 +191,7 @@ def backward(
     dc0 = torch.empty_like(dh0) if kind.has_c else None
     dw_hh = y.new_empty(w_hh.shape) if weights else None
     db_hh = y.new_empty(w_hh.shape[:2]) if bias else None
+    _fresh(dgx, dgh, dw_hh)
     inputs = contiguous(batch_sizes, resets, w_hh, h0, c0, y, c, saved, dy, dh_n, dc_n, dc)
     core.backward(
         cell,

@@ -106,30 +106,43 @@ private:
     void gates(int64_t s, int64_t d, int64_t t, Range own, Range batch) {
         const int64_t first = part(J, panels, own.begin).begin;
         const int64_t last = part(J, panels, own.end - 1).end;
-        for (int64_t b = batch.begin; b < batch.end; b++)
-            for (int64_t j = first; j < last; j++) unit_gates(s, d, j, t, b);
+        const int64_t full = last * L > H ? last - 1 : last;  // blocks whose lanes all have units
+        for (int64_t b = batch.begin; b < batch.end; b++) {
+            const int64_t row = rows.row(t, b) * D + d, before = rows.before(d, t, b);
+            for (int64_t j = first; j < full; j++)
+                unit_gates(s, d * B + b, j, row, before, before * D + d,
+                           std::integral_constant<int, L>{});
+            if (full < last) unit_gates(s, d * B + b, full, row, before, before * D + d, lanes(full));
+        }
     }
 
-    void unit_gates(int64_t s, int64_t d, int64_t j, int64_t t, int64_t b) {
-        const int n = lanes(j);
-        const int64_t u = j * L, row = rows.row(t, b) * D + d, own = ((d * B + b) * J + j) * L;
-        const int64_t before = rows.before(d, t, b), start = (d * B + b) * H + u;
-        V saved[K], dgx[G], dgh[G], h_prev(A(0)), c_prev(A(0)), c(A(0)), dcell(A(0));
-        for (int k = 0; k < K; k++) saved[k] = load((const A*)f.saved + (row * K + k) * H + u, n);
-        V dhidden = V::load(dh + own);
+    // Of n units, a number that the compiler knows where all lanes have one; `own` is the row of
+    // states, `from` the row that its state comes from.
+    template <class Lanes>
+    RNN_HD void unit_gates(int64_t s, int64_t own, int64_t j, int64_t row, int64_t before,
+                           int64_t from, Lanes n) {
+        const int64_t u = j * L, start = own * H + u;
+        A *const to = dh + (own * J + j) * L, *const to_c = dc + (own * J + j) * L;
+        V saved[K], dgx[G], dgh[G], h_prev(0), c_prev(0), c(0), dcell(0);
+        for (int k = 0; k < K; k++) {
+            saved[k] = load((const A*)f.saved + (row * K + k) * H + u, n);
+            // What the next step will read comes from memory while the product runs.
+            if (before >= 0) __builtin_prefetch((const A*)f.saved + (from * K + k) * H + u, 0, 2);
+        }
+        V dhidden = V::load(to);
         if (f.dy) dhidden = dhidden + load((const S*)f.dy + row * H + u, n);
         if constexpr (C::has_c) {
-            dcell = V::load(dc + own);
+            dcell = V::load(to_c);
             if (f.dc) dcell = dcell + load((const A*)f.dc + row * H + u, n);
             c = load((const A*)f.c + row * H + u, n);
             if (before >= 0) {
-                c_prev = load((const A*)f.c + (before * D + d) * H + u, n);
+                c_prev = load((const A*)f.c + from * H + u, n);
             } else if (before == Rows::initial) {
                 c_prev = load((const S*)f.c0 + start, n);
             }
         } else {
             if (before >= 0) {
-                h_prev = load((const S*)f.y + (before * D + d) * H + u, n);
+                h_prev = load((const S*)f.y + from * H + u, n);
             } else if (before == Rows::initial) {
                 h_prev = load((const S*)f.h0 + start, n);
             }
@@ -137,13 +150,14 @@ private:
 
         const V direct = C::backward(saved, h_prev, c_prev, c, dhidden, dcell, dgx, dgh);
 
+        A* gates = dgates[s & 1] + own * P + u;
         for (int g = 0; g < G; g++) {
             store((S*)f.dgx + (row * G + g) * H + u, dgx[g], n);
-            store(dgates[s & 1] + (d * B + b) * P + g * H + u, dgh[g], n);
+            store(gates + g * H, dgh[g], n);
         }
         if constexpr (C::splits) store((S*)f.dgh + row * H + u, dgh[G - 1], n);
-        direct.store(dh + own);
-        if constexpr (C::has_c) (before == Rows::zero ? V(A(0)) : dcell).store(dc + own);
+        direct.store(to);
+        if constexpr (C::has_c) (before == Rows::zero ? V(0) : dcell).store(to_c);
     }
 
     // dh of the step before: what passed by, plus the gradients of all gates times W_hh.

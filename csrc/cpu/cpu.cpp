@@ -17,6 +17,9 @@ RNN_DECLARE(baseline)
 RNN_DECLARE(avx2)
 RNN_DECLARE(avx512)
 #endif
+#ifdef RNN_BF16
+RNN_DECLARE(avx512_bf16)
+#endif
 
 namespace {
 
@@ -26,8 +29,12 @@ std::vector<const Kernels*> runnable() {
 #ifdef RNN_X86
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+#ifdef RNN_BF16
+        if (__builtin_cpu_supports("avx512bf16")) builds.push_back(&avx512_bf16::kernels);
+#endif
         builds.push_back(&avx512::kernels);
+    }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         builds.push_back(&avx2::kernels);
 #endif

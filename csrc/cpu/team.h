@@ -3,30 +3,27 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <new>
 
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
 #include "../cell.h"
+#include "memory.h"
 
 namespace rnn::cpu::RNN_ISA {
 
-// Uninitialised, aligned to a cache line.
+// Uninitialised, aligned to a cache line. It ends in the thread it began in.
 template <class T>
 class Array {
 public:
     Array() = default;
     explicit Array(int64_t n) {
-        const std::size_t bytes = (std::size_t(n) * sizeof(T) + 63) / 64 * 64;
-        if (bytes && !(data_ = static_cast<T*>(std::aligned_alloc(64, bytes))))
-            throw std::bad_alloc();
+        if (n) data_ = static_cast<T*>(take(std::size_t(n) * sizeof(T)));
     }
     Array(const Array&) = delete;
     Array& operator=(const Array&) = delete;
-    ~Array() { std::free(data_); }
+    ~Array() { give(data_); }
 
     RNN_HD T* operator+(int64_t i) const { return data_ + i; }
 

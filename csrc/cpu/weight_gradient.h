@@ -16,10 +16,10 @@ class WeightGradient {
     using V = Vec<A>;
     static constexpr int G = C::gates, L = V::size;
     static constexpr int64_t widest = 3;       // columns of a tile
-    static constexpr int64_t deep = 128;       // rows between two meetings of the threads
-    static constexpr int64_t run_length = 32;  // rows added up in registers: a longer run of small
-                                               // terms would round more than torch's sum over T
-    static constexpr int64_t group = 48;       // gates whose sums stay in the first cache
+    static constexpr int64_t deep = 256;  // rows between two meetings of the threads, added up in
+                                          // registers: more small terms would round more than
+                                          // torch's sum over T
+    static constexpr int64_t group = 24;  // gates whose sums stay in the first cache
 
 public:
     WeightGradient(const Backward& call, const Rows& rows, int members)
@@ -116,6 +116,7 @@ private:
         V x[L], total = V(A(0));
         for (int i = 0; i < L; i++) {
             x[i] = i < count ? load(from + i * stride, lanes) : V(A(0));
+            __builtin_prefetch(from + (i + L) * stride);  // rows are pages apart
             total = total + x[i];
         }
         transpose(x);
@@ -141,16 +142,16 @@ private:
     void add_group(int64_t d, int64_t some, bool start, const A* panel, int64_t u,
                    Range gates) const {
         static constexpr A zeros[W * L] = {};
-        alignas(64) A out[group * W * L], total[group * W * L];
+        alignas(64) A total[group * W * L];
+        const A* rows[group];
         const int64_t n = gates.size();
-        for (int64_t k = 0; k == 0 || k < some; k += run_length) {
-            const A* rows[group];
-            for (int64_t r = 0; r < n; r++) rows[r] = turned + (gates.begin + r) * P + k;
-            const int64_t run = some - k < run_length ? some - k : run_length;
-            multiply<A, W>(n, run, rows, panel + k * W * L, zeros, k ? out : total);
-            for (int64_t i = 0; k && i < n * W; i++)
-                (V::load(total + i * L) + V::load(out + i * L)).store(total + i * L);
+        for (int64_t r = 0; r < n; r++) {
+            rows[r] = turned + (gates.begin + r) * P;
+            // The sums come from afar while the product runs.
+            for (int w = 0; !start && w < W; w++)
+                __builtin_prefetch(sum(d, gates.begin + r) + u + w * L, 0, 2);
         }
+        multiply<A, W>(n, some, rows, panel, zeros, total);
         for (int64_t r = 0; r < n; r++)
             for (int w = 0; w < W; w++) {
                 A* to = sum(d, gates.begin + r) + u + w * L;
