@@ -6,6 +6,7 @@
 
 #include "cpu/cpu.h"
 #include "cpu/pages.h"
+#include "tensors.h"
 
 namespace py = pybind11;
 using namespace rnn::cpu;
@@ -106,8 +107,21 @@ void step(const std::string& cell, const std::string& dtype, int threads, int64_
           int64_t H, Address x, int64_t x_row, Address w_ih, Address b_ih, Address w_hh,
           Address b_hh, Address h0, Address c0, Address h, Address c, Address y, Address c_all,
           Address saved) {
-    const Step call{B,        I,      H,      at(x),       x_row,       at(w_ih),        at(b_ih),
-                    at(w_hh), at(b_hh), at(h0), at(c0), at<void>(h), at<void>(c), at<void>(y), at<void>(c_all),
+    const Step call{B,
+                    I,
+                    H,
+                    at(x),
+                    x_row,
+                    at(w_ih),
+                    at(b_ih),
+                    at(w_hh),
+                    at(b_hh),
+                    at(h0),
+                    at(c0),
+                    at<void>(h),
+                    at<void>(c),
+                    at<void>(y),
+                    at<void>(c_all),
                     at<void>(saved)};
     const CellName name = cell_named(cell);
     const Dtype type = dtype_named(dtype);
@@ -164,8 +178,8 @@ PYBIND11_MODULE(_core, m) {
     m.def("gates_forward", &gates_forward);
     m.def("gates_backward", &gates_backward);
     m.def("plan", &plan);
-    m.def("prefer_large_pages", [](Address data, std::size_t bytes) {
-        prefer_large_pages(at<void>(data), bytes);
-    });
+    m.def("prefer_large_pages",
+          [](Address data, std::size_t bytes) { prefer_large_pages(at<void>(data), bytes); });
     m.attr("large") = large;
+    rnn::add_tensors(m);
 }

@@ -68,9 +68,7 @@ def forward(
     """The recurrence; see :data:`rnn_kernels.ops.FORWARD`. None for outputs that do not apply."""
     H = h0.shape[2]
     gx, w_hh, b_hh = contiguous(gx, w_hh, b_hh)
-    y, c, saved = outputs.recurrence(
-        CELLS[cell], gx, H, save, cells, own_gx, saved_dtype(gx.dtype)
-    )
+    y, c, saved = outputs.recurrence(CELLS[cell], gx, H, save, cells, own_gx, saved_dtype(gx.dtype))
     given = (gx.data_ptr(), (0, 0, 0, 0), (0,), (0,), _each(w_hh), _each(b_hh))
     T = gx.shape[0] if batch_sizes is None else batch_sizes.shape[0]
     return _forward(cell, T, given, h0, c0, batch_sizes, resets, y, c, saved)

@@ -15,7 +15,7 @@ from torch import Tensor
 from . import backends, cell_functions, fused, ops, products, recomputation, wavefront
 from .cell_functions import gru_cell, gru_gates, lstm_cell, lstm_gates
 from .lanes import Lanes
-from .weights import Weights, joined
+from .weights import Weights, joined, separate
 
 __all__ = [
     "Weights",
@@ -91,12 +91,16 @@ def _run(
 ) -> tuple[Tensor | None, ...]:
     """y, h_n, c_n and c as the operator gives them; weights as :func:`weights.joined` does."""
     D = w_hh.shape[0]
+    chosen = backends.choose(cell, input.dtype, input.device.type, w_hr is not None)
+    if not torch.is_grad_enabled() and fused.applies(chosen, input, w_ih, w_hh, h0):
+        weights = separate(w_ih, b_ih, w_hh, b_hh)
+        return fused.run(chosen, cell, input, weights, h0, c0, batch_sizes, resets, cells)
     gx = products.linear(input, w_ih, b_ih)
     gx = gx.unsqueeze(-2) if D == 1 else gx.unflatten(-1, (D, -1))
     save = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (gx, w_hh, b_hh, w_hr, h0, c0)
     )
-    chosen = backends.choose(cell, gx.dtype, gx.device.type, w_hr is not None)
+    chosen = backends.choose(cell, gx.dtype, gx.device.type, w_hr is not None)  # as autocast has it
     return ops.recurrence(
         cell, gx, w_hh, b_hh, w_hr, h0, c0, batch_sizes, resets, save, cells, chosen
     )[:4]

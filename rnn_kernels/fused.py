@@ -43,9 +43,7 @@ def run(
         t is not None and t.requires_grad for t in (x, h0, c0, *flat)
     ):
         return _Layer.apply(backend, cell, batch_sizes, resets, x, h0, c0, *flat)[:4]
-    found = backends.layer(backend)(
-        cell, x, weights, h0, c0, batch_sizes, resets, False, cells
-    )
+    found = backends.layer(backend)(cell, x, weights, h0, c0, batch_sizes, resets, False, cells)
     return found[:4]
 
 
@@ -70,9 +68,7 @@ class _Layer(torch.autograd.Function):
         *flat: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
         weights = [Weights(*flat[k : k + 4]) for k in range(0, len(flat), 4)]
-        results = backends.layer(backend)(
-            cell, x, weights, h0, c0, batch_sizes, resets, True, True
-        )
+        results = backends.layer(backend)(cell, x, weights, h0, c0, batch_sizes, resets, True, True)
         y, _, _, c, saved = results
         ctx.save_for_backward(x, h0, c0, batch_sizes, resets, y, c, saved, *flat)
         ctx.set_materialize_grads(False)

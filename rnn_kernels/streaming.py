@@ -1,9 +1,8 @@
 """One step without gradients, as loops that feed a layer its own state take it by the thousand.
 
-What is checked here is only whether a call is as plain as can be: tensors in memory of their own, of
-fitting sizes, and nobody watching. Then one compiled call does it all; every other call, bad ones
-among them, gets None and goes the general way. An attribute of a tensor costs 50 ns, which is why
-this file spells out what others say in a line.
+What is checked here is only whether a call is as plain as can be: tensors in memory of their own,
+of fitting sizes, and nobody watching. Then one compiled call does it all; every other call, bad
+ones among them, gets None and goes the general way.
 
 Sizes: B batch, I input, H hidden.
 """
@@ -13,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn import Parameter
 
 from . import backends, cpu
 from .addresses import DTYPES
@@ -21,6 +21,7 @@ from .tracing import dispatch_modes, functorch_level, known, tracing
 
 _usable = known and cpu.unavailable() is None
 _GATES = {name: kind.gates for name, kind in CELLS.items()}
+_CELL_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def _unwatched() -> bool:
@@ -38,74 +39,57 @@ def _unwatched() -> bool:
     )
 
 
-def _in_memory(t: Tensor | None, dtype: torch.dtype, shape: tuple[int, ...]) -> bool:
-    return (
-        type(t) is Tensor
-        and t.shape == shape
-        and t.dtype is dtype
-        and t.is_cpu
-        and t.is_contiguous()
-        and not t.is_neg()
-    )
-
-
-def _parameter(t: Tensor | None, dtype: torch.dtype, shape: tuple[int, ...]) -> bool:
-    """The same for a parameter, which is no view with its sign still to be flipped."""
-    return (
-        type(t) is nn.Parameter
-        and t.dtype is dtype
-        and t.is_cpu
-        and t.is_contiguous()
-        and t.shape == shape
-    )
-
-
-def _addresses(
-    cell: str, own: dict[str, Tensor | None], names: tuple[str, ...], bias: bool,
-    dtype: torch.dtype, I: int, H: int,
-) -> tuple[int, int, int, int] | None:  # fmt: skip
-    """Where w_ih, b_ih, w_hh and b_hh lie; None if one of them is not as plain."""
-    G_H = _GATES[cell] * H
+def _step(
+    cell: str,
+    module: nn.Module,
+    names: tuple[str, ...] | list[str],
+    x: Tensor,
+    h: Tensor,
+    c: Tensor | None,
+    B: int,
+    given: tuple[int, ...],
+    state: tuple[int, ...],
+    y: tuple[int, ...] | None,
+) -> tuple[Tensor | None, ...] | None:
+    """h, c and y of one step; x and the states should have the shapes ``given`` and ``state``, y is
+    wanted in the shape ``y``. The module's parameters have these names."""
+    dtype, I, H, own = x.dtype, module.input_size, module.hidden_size, module._parameters
+    name, G_H = DTYPES.get(dtype), _GATES[cell] * H
+    if name is None or not 0 < B <= cpu.STEP_ROWS:
+        return None
+    b_ih, b_hh = (own.get(names[2]), own.get(names[3])) if module.bias else (None, None)
+    if module.bias and (b_ih is None or b_hh is None):
+        return None
     w_ih, w_hh = own.get(names[0]), own.get(names[1])
-    if not (_parameter(w_ih, dtype, (G_H, I)) and _parameter(w_hh, dtype, (G_H, H))):
+    if w_ih is None or w_hh is None or h is None:
         return None
-    if not bias:
-        return w_ih.data_ptr(), 0, w_hh.data_ptr(), 0
-    b_ih, b_hh = own.get(names[2]), own.get(names[3])
-    if not (_parameter(b_ih, dtype, (G_H,)) and _parameter(b_hh, dtype, (G_H,))):
+    bias = (G_H,)
+    found = cpu.core.addresses_in_memory(
+        Tensor, Parameter, dtype, w_ih, (G_H, I), b_ih, bias, w_hh, (G_H, H), b_hh, bias,
+        h, state, c, state, x, given,
+    )  # fmt: skip
+    if found is None:
         return None
-    return w_ih.data_ptr(), b_ih.data_ptr(), w_hh.data_ptr(), b_hh.data_ptr()
-
-
-_CELL_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    h_new = h.new_empty(*state)
+    c_new = None if c is None else h.new_empty(*state)
+    again = None if y is None else h.new_empty(*y)
+    cpu.core.step(
+        cell, name, torch.get_num_threads(), B, I, H, found[6], I, *found[:6], h_new.data_ptr(),
+        0 if c is None else c_new.data_ptr(), 0 if y is None else again.data_ptr(), 0, 0,
+    )  # fmt: skip
+    return h_new, c_new, again
 
 
 def cell_step(
     cell: str, module: nn.RNNCellBase, x: Tensor, h: Tensor, c: Tensor | None
 ) -> tuple[Tensor, Tensor | None] | None:
     """The new h and c of a cell, x (B, I), h and c (B, H); or None."""
-    if type(x) is not Tensor or not _unwatched():
+    if type(x) is not Tensor or x.dim() != 2 or not _unwatched():
         return None
-    dtype, sizes, H = x.dtype, x.shape, module.hidden_size
-    name = DTYPES.get(dtype)
-    if name is None or len(sizes) != 2 or not 0 < sizes[0] <= cpu.STEP_ROWS:
-        return None
-    B, I = sizes
-    if not (_in_memory(x, dtype, (B, module.input_size)) and _in_memory(h, dtype, (B, H))):
-        return None
-    if c is not None and not _in_memory(c, dtype, (B, H)):
-        return None
-    weights = _addresses(cell, module._parameters, _CELL_NAMES, module.bias, dtype, I, H)
-    if weights is None:
-        return None
-    h_new = h.new_empty(B, H)
-    c_new = None if c is None else h.new_empty(B, H)
-    cpu.core.step(
-        cell, name, torch.get_num_threads(), B, I, H, x.data_ptr(), I, *weights,
-        h.data_ptr(), 0 if c is None else c.data_ptr(), h_new.data_ptr(),
-        0 if c is None else c_new.data_ptr(), 0, 0, 0,
-    )  # fmt: skip
-    return h_new, c_new
+    B = len(x)
+    given, state = (B, module.input_size), (B, module.hidden_size)
+    found = _step(cell, module, _CELL_NAMES, x, h, c, B, given, state, None)
+    return None if found is None else found[:2]
 
 
 def layer_step(
@@ -115,32 +99,17 @@ def layer_step(
 
     For modules of one layer and one direction, without a projection.
     """
-    if type(x) is not Tensor or module.num_layers != 1 or module.bidirectional:
+    if type(x) is not Tensor or module.num_layers != 1 or module.bidirectional or x.dim() != 3:
         return None
     if module.proj_size or not _unwatched():
         return None
-    dtype, sizes, H = x.dtype, x.shape, module.hidden_size
-    name = DTYPES.get(dtype)
-    if name is None or len(sizes) != 3:
+    first, second, _ = x.shape
+    B, T = (first, second) if module.batch_first else (second, first)
+    if T != 1:
         return None
-    B, T = sizes[:2] if module.batch_first else (sizes[1], sizes[0])
-    if T != 1 or not 0 < B <= cpu.STEP_ROWS:
-        return None
-    I, state = module.input_size, (1, B, H)
-    if not (_in_memory(x, dtype, (*sizes[:2], I)) and _in_memory(h, dtype, state)):
-        return None
-    if c is not None and not _in_memory(c, dtype, state):
-        return None
-    weights = _addresses(
-        cell, module._parameters, module._flat_weights_names, module.bias, dtype, I, H
-    )
-    if weights is None:
-        return None
-    y, h_n = h.new_empty(sizes[0], sizes[1], H), h.new_empty(1, B, H)
-    c_n = None if c is None else h.new_empty(1, B, H)
-    cpu.core.step(
-        cell, name, torch.get_num_threads(), B, I, H, x.data_ptr(), I, *weights,
-        h.data_ptr(), 0 if c is None else c.data_ptr(), h_n.data_ptr(),
-        0 if c is None else c_n.data_ptr(), y.data_ptr(), 0, 0,
+    I, H = module.input_size, module.hidden_size
+    found = _step(
+        cell, module, module._flat_weights_names, x, h, c, B,
+        (first, second, I), (1, B, H), (first, second, H),
     )  # fmt: skip
-    return y, h_n, c_n
+    return None if found is None else (found[2], *found[:2])

@@ -61,3 +61,16 @@ def joined(cell: str, weights: Sequence[Weights]) -> tuple[Tensor | None, ...]:
         both([b_hh for _, b_hh in pairs], torch.stack),
         both([w.w_hr for w in weights], torch.stack),
     )
+
+
+def separate(w_ih: Tensor, b_ih: Tensor | None, w_hh: Tensor, b_hh: Tensor | None) -> list[Weights]:
+    """What :func:`joined` made, as weights of each direction."""
+    D = w_hh.shape[0]
+
+    def each(values: Tensor | None) -> Sequence[Tensor | None]:
+        return (None,) * D if values is None else values.chunk(D)
+
+    second = (None,) * D if b_hh is None else b_hh.unbind(0)
+    return [
+        Weights(*one) for one in zip(each(w_ih), w_hh.unbind(0), each(b_ih), second, strict=True)
+    ]

@@ -90,7 +90,7 @@ def test_a_wheel_works_outside_the_source_tree(tmp_path: Path) -> None:
     assert done.stdout == "works\n", done.stderr
 
 
-@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "avx512_bf16"])
 def test_every_instruction_set_gives_the_same_numbers(isa: str) -> None:
     done = python(AGREE, isa, RNN_KERNELS_CPU_ISA=isa)
     if "not one that this processor runs" in done.stderr:

@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnn_kernels as rk
-from rnn_kernels import pieces
 
 T, B, I, H = 6, 4, 5, 13
 FORMS = [
@@ -97,24 +96,3 @@ def test_empty_batch(cell: str, backend: str) -> None:
     y.sum().backward()
     assert x.grad.shape == x.shape
     assert all((p.grad == 0).all() for p in layer.parameters())
-
-
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
-def test_long_inputs_run_in_pieces(
-    cell: str, bidirectional: bool, backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without gradients; the numbers are those of one whole call."""
-    layer = getattr(rk, cell)(I, H, num_layers=2, bidirectional=bidirectional).double()
-    x, done = torch.randn(7, 35, I, dtype=torch.float64), torch.rand(7, 35) < 0.2
-    hx = torch.randn(2 * (1 + bidirectional), 35, H, dtype=torch.float64)
-    options = {"resets": done} | ({"return_cells": True} if cell == "LSTM" else {})
-    whole = layer(x, (hx, hx) if cell == "LSTM" else hx, **options)
-    calls, run = [], pieces.run
-    monkeypatch.setattr(pieces, "SIZE", 3000)
-    monkeypatch.setattr(pieces, "run", lambda *a: calls.append(a[1]) or run(*a))
-    with torch.no_grad():
-        parts = layer(x, (hx, hx) if cell == "LSTM" else hx, **options)
-    # Caches of that kind are a CPU's.
-    assert len(calls) == (2 if x.device.type == "cpu" else 0) and all(n > 1 for n in calls)
-    torch.testing.assert_close(parts, whole)

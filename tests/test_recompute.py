@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.checkpoint import checkpoint
 
 import rnn_kernels as rk
-from rnn_kernels import pieces, products
+from rnn_kernels import products, recomputation
 
 CELLS = ["LSTM", "GRU"]
 T, B, I, H = 5, 3, 4, 7
@@ -74,7 +74,7 @@ def test_without_biases(cell: str) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_in_pieces(cell: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, linear = [], products.linear
-    monkeypatch.setattr(pieces, "SIZE", 3000)
+    monkeypatch.setattr(recomputation, "PIECE", 3000)
     monkeypatch.setattr(products, "linear", lambda x, *w: rows.append(len(x)) or linear(x, *w))
     layers = (getattr(of, cell)(I, 13, batch_first=True, bidirectional=True) for of in (rk, nn))
     with rk.recompute():

@@ -160,7 +160,8 @@ def test_autocast(sided: Callable) -> None:
 
 
 def test_dropout_between_layers(sided: Callable) -> None:
-    layer, x = rk.GRU(64, 64, 2, dropout=0.3), torch.randn(T, 64, 64)
+    layer = rk.GRU(64, 64, 2, dropout=0.3).double()
+    x = torch.randn(T, 64, 64, dtype=torch.float64)
     nn.init.eye_(layer.weight_ih_l1[:64].detach())
 
     def ours() -> Tensors:

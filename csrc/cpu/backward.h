@@ -112,7 +112,8 @@ private:
             for (int64_t j = first; j < full; j++)
                 unit_gates(s, d * B + b, j, row, before, before * D + d,
                            std::integral_constant<int, L>{});
-            if (full < last) unit_gates(s, d * B + b, full, row, before, before * D + d, lanes(full));
+            if (full < last)
+                unit_gates(s, d * B + b, full, row, before, before * D + d, lanes(full));
         }
     }
 

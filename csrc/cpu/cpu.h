@@ -22,22 +22,22 @@ struct Sequence {
 // The input half of the gates is given, or computed here from the input: then gx is null.
 struct Forward {
     Sequence seq;
-    const void* gx;           // (N, D, G·H) S  input half of the gates, biases folded in
-    int64_t I;                // input features
-    const void* x;            // rows of I values S, which lie together
-    int64_t x_step, x_row;    // values from a step to the next and from a row to the next; packed
-                              // rows follow each other, whatever their step
-    const void* w_ih[2];      // of each direction (G·H, I) S
-    const void* b_ih[2];      // (G·H) S        or null
-    const void* w_hh[2];      // (G·H, H) S
-    const void* b_hh[2];      // (G·H) S        added to W_hh·h, or null
-    const void* h0;    // (D, B, H) S
-    const void* c0;    // (D, B, H) S      cells with c only, as are c_n and c
-    void* y;           // (N, D·H) S
-    void* h_n;         // (D, B, H) S
-    void* c_n;         // (D, B, H) S
-    void* c;           // (N, D, H) A      every cell state, or null
-    void* saved;       // (N, D, K, H) A   what the backward needs, or null
+    const void* gx;         // (N, D, G·H) S  input half of the gates, biases folded in
+    int64_t I;              // input features
+    const void* x;          // rows of I values S, which lie together
+    int64_t x_step, x_row;  // values from a step to the next and from a row to the next; packed
+                            // rows follow each other, whatever their step
+    const void* w_ih[2];    // of each direction (G·H, I) S
+    const void* b_ih[2];    // (G·H) S        or null
+    const void* w_hh[2];    // (G·H, H) S
+    const void* b_hh[2];    // (G·H) S        added to W_hh·h, or null
+    const void* h0;         // (D, B, H) S
+    const void* c0;         // (D, B, H) S      cells with c only, as are c_n and c
+    void* y;                // (N, D·H) S
+    void* h_n;              // (D, B, H) S
+    void* c_n;              // (D, B, H) S
+    void* c;                // (N, D, H) A      every cell state, or null
+    void* saved;            // (N, D, K, H) A   what the backward needs, or null
 };
 
 struct Backward {
@@ -64,8 +64,8 @@ struct Backward {
 // One step of one direction, without a sequence around it.
 struct Step {
     int64_t B, I, H;
-    const void* x;  // rows of I values S, which lie together
-    int64_t x_row;  // values from a row to the next
+    const void* x;     // rows of I values S, which lie together
+    int64_t x_row;     // values from a row to the next
     const void* w_ih;  // (G·H, I) S
     const void* b_ih;  // (G·H) S       or null, as is b_hh
     const void* w_hh;  // (G·H, H) S
@@ -106,7 +106,7 @@ struct GatesBackward {
 // Threads of one row group share their rows' state and meet once per step; row groups never meet.
 struct Plan {
     int row_groups, unit_groups;
-    bool pack;  // weights repacked for the call, or read as the model stores them
+    bool pack;      // weights repacked for the call, or read as the model stores them
     int64_t chunk;  // steps whose inputs are multiplied at once
 };
 

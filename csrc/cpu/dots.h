@@ -26,7 +26,8 @@ RNN_HD Vec<compute_t<S>> dots(int64_t K, const S* w, int n, const factor_t<S>* c
 #pragma GCC unroll 16
         for (int u = 0; u < U; u++) {
             const V column = F::weights(weights[u] + k);
-            for (int r = 0; r < R; r++) acc[u * R + r] = F::multiply_add(x[r], column, acc[u * R + r]);
+            for (int r = 0; r < R; r++)
+                acc[u * R + r] = F::multiply_add(x[r], column, acc[u * R + r]);
         }
     }
     if (const int rest = int(K - k)) {
@@ -35,7 +36,8 @@ RNN_HD Vec<compute_t<S>> dots(int64_t K, const S* w, int n, const factor_t<S>* c
 #pragma GCC unroll 16
         for (int u = 0; u < U; u++) {
             const V column = F::weights(weights[u] + k, rest);
-            for (int r = 0; r < R; r++) acc[u * R + r] = F::multiply_add(x[r], column, acc[u * R + r]);
+            for (int r = 0; r < R; r++)
+                acc[u * R + r] = F::multiply_add(x[r], column, acc[u * R + r]);
         }
     }
     return sums(acc);
@@ -54,7 +56,7 @@ RNN_HD void dot_rows(int64_t K, const S* w, int units, const factor_t<S>* const*
             (V::load(init) + found).store(out);
         } else {
             for (int i = 0; i < U; i++)
-                for (int r = 0; r < present; r++) 
+                for (int r = 0; r < present; r++)
                     out[r * stride + u + i] = init[u + i] + found.v[i * R + r];
         }
     }
@@ -89,6 +91,22 @@ template <class S, int G>
 void load_gates(const S* b, int64_t H, int64_t unit, int n, compute_t<S>* out) {
     for (int g = 0; g < G; g++)
         load(b + (b ? g * H + unit : 0), b ? n : 0).store(out + g * Vec<compute_t<S>>::size);
+}
+
+// Biases (G·H), or null, of units [unit, unit + n) as (G, L). A cell that keeps the halves of its
+// gates apart has one for each; for the others both go to the recurrent half, as one number of S.
+template <class C, class S>
+void load_biases(const S* b_ih, const S* b_hh, int64_t H, int64_t unit, int n, compute_t<S>* input,
+                 compute_t<S>* recurrent) {
+    using V = Vec<compute_t<S>>;
+    constexpr int G = C::gates, L = V::size;
+    load_gates<S, G>(C::splits ? b_ih : nullptr, H, unit, n, input);
+    load_gates<S, G>(b_hh, H, unit, n, recurrent);
+    if (C::splits || !b_ih) return;
+    alignas(64) compute_t<S> more[G * L];
+    load_gates<S, G>(b_ih, H, unit, n, more);
+    for (int g = 0; g < G * L; g += L)
+        round_to<S>(V::load(recurrent + g) + V::load(more + g)).store(recurrent + g);
 }
 
 // The backward's product on weights as a model stores them, (K, H): units [0, n) from w on, one row

@@ -57,13 +57,15 @@ private:
     int lanes(int64_t j) const { return H - j * L < L ? int(H - j * L) : L; }
 
     void pack(Range blocks) {
+        alignas(64) A spare[G * L];  // gx brings its bias along
         for (int64_t q = blocks.begin; q < blocks.end; q++) {
             const int64_t d = q / J, unit = q % J * L;
             const int n = lanes(q % J);
             if (plan.pack)
                 pack_gates<S, G>((const S*)f.w_hh[d], H, H, unit, n,
                                  weights + q * depths<S>(H) * G * L);
-            load_gates<S, G>((const S*)f.b_hh[d], H, unit, n, bias + q * G * L);
+            load_biases<C>((const S*)f.b_ih[d], (const S*)f.b_hh[d], H, unit, n,
+                           f.gx ? spare : inputs.bias_of(q), bias + q * G * L);
             if (!f.gx) inputs.pack(q, n);
         }
     }

@@ -47,14 +47,15 @@ public:
           first(members() * D * (plan.chunk + 1)),
           copies(copied() ? members() * size * P : 0) {}
 
-    // Weights and biases of one block.
+    // The weights of one block of n units.
     void pack(int64_t q, int n) const {
-        const int64_t d = q / J, unit = q % J * L;
         if (plan.pack)
-            pack_gates<S, G>((const S*)f.w_ih[d], H, I, unit, n,
+            pack_gates<S, G>((const S*)f.w_ih[q / J], H, I, q % J * L, n,
                              weights + q * depths<S>(I) * G * L);
-        load_gates<S, G>((const S*)f.b_ih[d], H, unit, n, bias + q * G * L);
     }
+
+    // Where its biases (G, L) belong.
+    A* bias_of(int64_t q) const { return bias + q * G * L; }
 
     // For member i, steps [s, s + chunk).
     void multiply_steps(int i, int64_t s) const {
@@ -71,9 +72,8 @@ public:
                                    weights + q * depths<S>(I) * G * L, bias + q * G * L, out);
                 } else {
                     const int64_t j = q % J;
-                    multiply_unpacked<S, G>(n, I, from + i * size,
-                                            (const S*)f.w_ih[d] + j * L * I, H,
-                                            H - j * L < L ? int(H - j * L) : L, bias + q * G * L,
+                    multiply_unpacked<S, G>(n, I, from + i * size, (const S*)f.w_ih[d] + j * L * I,
+                                            H, H - j * L < L ? int(H - j * L) : L, bias + q * G * L,
                                             out);
                 }
             }
@@ -94,9 +94,7 @@ private:
     }
 
     // Whether rows of x are no factors as they lie.
-    bool copied() const {
-        return !f.gx && (!std::is_same_v<S, F> || I % Factors<S>::depth != 0);
-    }
+    bool copied() const { return !f.gx && (!std::is_same_v<S, F> || I % Factors<S>::depth != 0); }
 
     // The rows of x that direction d takes in these steps, in this order. How many there are.
     int64_t collect(int i, int64_t d, int64_t s, Range batch) const {
@@ -113,8 +111,8 @@ private:
     }
 
     const F* row(int i, int64_t n, int64_t t, int64_t b) const {
-        const S* x = (const S*)f.x + (f.seq.batch_sizes ? rows.row(t, b) * f.x_row
-                                                        : t * f.x_step + b * f.x_row);
+        const S* x = (const S*)f.x +
+                     (f.seq.batch_sizes ? rows.row(t, b) * f.x_row : t * f.x_step + b * f.x_row);
         if (!copied()) return reinterpret_cast<const F*>(x);
         F* copy = copies + (i * size + n) * P;
         for (int64_t k = 0; k < P; k += L) {

@@ -76,6 +76,6 @@ Plan plan(const Sequence& seq, int64_t I, CellName cell, Dtype dtype, int thread
 
 extern const Kernels kernels;
 const Kernels kernels{RNN_TEXT(RNN_ISA), RNN_VECTOR_BYTES, forward, backward, step,
-                      forward_gates, backward_gates, plan};
+                      forward_gates,     backward_gates,   plan};
 
 }  // namespace rnn::cpu::RNN_ISA

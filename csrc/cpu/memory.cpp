@@ -8,7 +8,7 @@
 namespace rnn::cpu {
 namespace {
 
-constexpr std::size_t header = 64;          // before each block: its size
+constexpr std::size_t header = 64;               // before each block: its size
 constexpr std::size_t kept_at_most = 64u << 20;  // bytes, of one thread
 constexpr int blocks_at_most = 24;
 

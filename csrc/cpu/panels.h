@@ -6,7 +6,8 @@
 namespace rnn::cpu::RNN_ISA {
 
 // Rows [0, n) of w (M, K) to column c of a panel (K, C, L), padded with zeros. The forward's
-// product, h · Wᵀ, reads it. K in values; a panel's row has as many of them as a multiply-add takes.
+// product, h · Wᵀ, reads it. K in values; a panel's row has as many of them as a multiply-add
+// takes.
 template <class S>
 void pack_rows(const S* w, int64_t K, int n, int C, int c, compute_t<S>* panel) {
     using F = Factors<S>;
@@ -16,8 +17,9 @@ void pack_rows(const S* w, int64_t K, int n, int C, int c, compute_t<S>* panel) 
         V x[L];
         const int some = K - k < step ? int(K - k) : step;
         for (int v = 0; v < L; v++)
-            x[v] = v >= n ? V(0) : (some == step ? F::weights(w + v * K + k)
-                                                 : F::weights(w + v * K + k, some));
+            x[v] = v >= n ? V(0)
+                          : (some == step ? F::weights(w + v * K + k)
+                                          : F::weights(w + v * K + k, some));
         transpose(x);
         const int64_t first = k / F::depth, rows = depths<S>(some);
         for (int64_t i = 0; i < rows; i++) x[i].store(panel + ((first + i) * C + c) * L);

@@ -25,8 +25,8 @@ inline Plan make_plan(const Sequence& q, int64_t I, int gates, int lanes, int by
     // in a core's cache (1 MiB) and the groups fill their register tiles, which matters less where
     // they are small. Lengths differ, so rows of a packed sequence would not share the work evenly.
     const int64_t size = weights * bytes, each = q.B / threads;
-    const bool rows_fit = !q.batch_sizes && (each >= 8 ? size <= (1 << 20)
-                                                       : each >= 4 && size <= 5 * (1 << 16));
+    const bool rows_fit =
+        !q.batch_sizes && (each >= 8 ? size <= (1 << 20) : each >= 4 && size <= 5 * (1 << 16));
     if (rows_fit && q.T * q.B * weights >= 100000) {
         p.row_groups = threads;
         return with_chunk(p, q);

@@ -23,8 +23,8 @@ constexpr int tile_rows(int columns) {
 // all rows pass, and so do the rows.
 inline constexpr int64_t deepest = 512;
 
-// out (R, P, L) += rows (R, K) · w (K, P, L), C columns of the P. Starts from `init` (P, L) instead,
-// if there is one; K counts multiply-adds.
+// out (R, P, L) += rows (R, K) · w (K, P, L), C columns of the P. Starts from `init` (P, L)
+// instead, if there is one; K counts multiply-adds.
 template <class S, int R, int C, int P = C>
 void tile(int64_t K, const factor_t<S>* const* rows, const compute_t<S>* w,
           const compute_t<S>* init, compute_t<S>* out) {
@@ -50,8 +50,7 @@ void tile(int64_t K, const factor_t<S>* const* rows, const compute_t<S>* w,
         for (int r = 0; r < R; r++) {
             const V x = F::everywhere(row[r] + k * F::depth);
 #pragma GCC unroll 4
-            for (int c = 0; c < C; c++)
-                acc[u][r][c] = F::multiply_add(x, column[c], acc[u][r][c]);
+            for (int c = 0; c < C; c++) acc[u][r][c] = F::multiply_add(x, column[c], acc[u][r][c]);
         }
     };
     int64_t k = 0;

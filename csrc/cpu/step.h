@@ -49,7 +49,7 @@ private:
     }
 
     void block(int64_t j, Range some) const {
-        alignas(64) A gx[group * G * L], gh[group * G * L], init[G * L];
+        alignas(64) A gx[group * G * L], gh[group * G * L], b_ih[G * L], b_hh[G * L];
         const F *x[group], *h[group];
         const int64_t u = j * L, count = some.size();
         const int n = f.H - u < L ? int(f.H - u) : L;
@@ -63,11 +63,11 @@ private:
                 h[r] = (const S*)f.h0 + b * f.H;
             }
         }
-        load_gates<S, G>((const S*)f.b_ih, f.H, u, n, init);
-        multiply_unpacked<S, G>(count, f.I, x, (const S*)f.w_ih + u * f.I, f.H, n, init, gx);
-        load_gates<S, G>((const S*)f.b_hh, f.H, u, n, init);
-        multiply_unpacked<S, G>(count, f.H, h, (const S*)f.w_hh + u * f.H, f.H, n, init, gh);
-        for (int64_t r = 0; r < count; r++) gates((some.begin + r) * f.H, u, n, gx + r * G * L, gh + r * G * L);
+        load_biases<C>((const S*)f.b_ih, (const S*)f.b_hh, f.H, u, n, b_ih, b_hh);
+        multiply_unpacked<S, G>(count, f.I, x, (const S*)f.w_ih + u * f.I, f.H, n, b_ih, gx);
+        multiply_unpacked<S, G>(count, f.H, h, (const S*)f.w_hh + u * f.H, f.H, n, b_hh, gh);
+        for (int64_t r = 0; r < count; r++)
+            gates((some.begin + r) * f.H, u, n, gx + r * G * L, gh + r * G * L);
     }
 
     void gates(int64_t row, int64_t u, int n, const A* half, const A* products) const {
@@ -92,7 +92,7 @@ private:
     }
 
     const Step& f;
-    const int64_t J;         // blocks of L units make H
+    const int64_t J;        // blocks of L units make H
     const Array<F> copies;  // (B, I + H)  rows of x and h, as factors
 };
 

@@ -16,10 +16,10 @@ class WeightGradient {
     using V = Vec<A>;
     static constexpr int G = C::gates, L = V::size;
     static constexpr int64_t widest = 3;       // columns of a tile
-    static constexpr int64_t deep = 256;  // rows between two meetings of the threads, added up in
-                                          // registers: more small terms would round more than
-                                          // torch's sum over T
-    static constexpr int64_t group = 24;  // gates whose sums stay in the first cache
+    static constexpr int64_t deep = 256;       // rows between two meetings of the threads
+    static constexpr int64_t run_length = 64;  // rows added up in registers: a longer run of small
+                                               // terms would round more than torch's sum over T
+    static constexpr int64_t group = 24;       // gates whose sums stay in the first cache
 
 public:
     WeightGradient(const Backward& call, const Rows& rows, int members)
@@ -99,16 +99,14 @@ private:
         constexpr int64_t pieces = C::splits ? 2 : 1;
         const int64_t piece = C::splits ? (G - 1) * H : G * H;
         for (int64_t second = 0; second < pieces; second++) {
-            const Range gates =
-                own.within(second ? Range{piece, G * H} : Range{0, piece});
+            const Range gates = own.within(second ? Range{piece, G * H} : Range{0, piece});
             const S* from = second ? (const S*)f.dgh + (n * D + d) * H - piece
                                    : (const S*)f.dgx + (n * D + d) * G * H;
             const int64_t stride = second ? D * H : D * G * H;
             for (int64_t k = 0; k < some; k += L)
                 for (int64_t g = gates.begin; g < gates.end; g += L)
                     turn_square(from + k * stride + g, stride, int(some - k < L ? some - k : L),
-                                int(gates.end - g < L ? gates.end - g : L), g,
-                                turned + g * P + k);
+                                int(gates.end - g < L ? gates.end - g : L), g, turned + g * P + k);
         }
     }
 
@@ -142,16 +140,19 @@ private:
     void add_group(int64_t d, int64_t some, bool start, const A* panel, int64_t u,
                    Range gates) const {
         static constexpr A zeros[W * L] = {};
-        alignas(64) A total[group * W * L];
-        const A* rows[group];
+        alignas(64) A out[group * W * L], total[group * W * L];
         const int64_t n = gates.size();
-        for (int64_t r = 0; r < n; r++) {
-            rows[r] = turned + (gates.begin + r) * P;
-            // The sums come from afar while the product runs.
+        for (int64_t r = 0; r < n; r++)  // the sums come from afar while the product runs
             for (int w = 0; !start && w < W; w++)
                 __builtin_prefetch(sum(d, gates.begin + r) + u + w * L, 0, 2);
+        for (int64_t k = 0; k == 0 || k < some; k += run_length) {
+            const int64_t run = some - k < run_length ? some - k : run_length;
+            const A* rows[group];
+            for (int64_t r = 0; r < n; r++) rows[r] = turned + (gates.begin + r) * P + k;
+            multiply<A, W>(n, run, rows, panel + k * W * L, zeros, k ? out : total);
+            for (int64_t i = 0; k && i < n * W; i++)
+                (V::load(total + i * L) + V::load(out + i * L)).store(total + i * L);
         }
-        multiply<A, W>(n, some, rows, panel, zeros, total);
         for (int64_t r = 0; r < n; r++)
             for (int w = 0; w < W; w++) {
                 A* to = sum(d, gates.begin + r) + u + w * L;
@@ -180,8 +181,8 @@ private:
 
     const Backward& f;
     const Rows& rows;
-    const int64_t D, H, N, J;      // J blocks of L units make H
-    const int64_t panels;          // of a row of states
+    const int64_t D, H, N, J;  // J blocks of L units make H
+    const int64_t panels;      // of a row of states
     const int members;
     const int64_t P;               // values from gate to gate of `turned`
     const Array<A> states[2];      // (J, deep, L)  of even and odd rounds, panel by panel
