@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from . import checks, gate_ops, products, single_steps
+from . import gate_ops, products, single_steps, step_checks
 from .cells import CELLS
 from .weights import Weights
 
@@ -94,7 +94,7 @@ def single_step(
 
     Each direction is a cell, so that nothing is stacked, and no loop set up.
     """
-    checks.single_step(cell, input, len(weights), weights[0].w_hh.shape[1], h0, c0, resets)
+    step_checks.single_step(cell, input, len(weights), weights[0].w_hh.shape[1], h0, c0, resets)
 
     def state(values: Tensor | None, d: int) -> Tensor | None:
         if values is None or resets is None or d == 1:  # no step before, no boundary to cut

@@ -12,8 +12,11 @@ from .reference import compute_dtype
 from .weights import Weights
 
 
-def _expect(like: Tensor, *expected: tuple[str, Tensor | None, tuple[int, ...]]) -> None:
-    """Name, tensor and shape of each; dtype and device as those of ``like``."""
+def expect(like: Tensor, *expected: tuple[str, Tensor | None, tuple[int, ...]]) -> None:
+    """Raises RuntimeError unless each (name, tensor, shape) fits, in dtype and device like ``like``.
+
+    None fits.
+    """
     dtype, device = like.dtype, like.device
     for name, tensor, shape in expected:
         if tensor is None or tensor is like and tensor.shape == shape:
@@ -70,7 +73,7 @@ def recurrence(
     cells: bool,
 ) -> None:
     """Raises RuntimeError if the arguments of the forward do not fit together."""
-    kind = _kind(cell, c0, w_hr)
+    kind = kind_of(cell, c0, w_hr)
     lead = 1 if batch_sizes is not None else 2
     if gx.dim() != lead + 2 or w_hh.dim() != 3 or h0.dim() != 3:
         raise RuntimeError(
@@ -84,7 +87,7 @@ def recurrence(
             f"recurrence: w_hh {list(w_hh.shape)} and h0 {list(h0.shape)} do not fit {cell}"
         )
     G_H, steps = kind.gates * H, gx.shape[:1]
-    _expect(
+    expect(
         gx,
         ("gx", gx, (*steps, D, G_H) if lead == 1 else (*steps, B, D, G_H)),
         ("w_hh", w_hh, (D, G_H, P)),
@@ -106,7 +109,7 @@ def layer(
     resets: Tensor | None,
 ) -> None:
     """Raises RuntimeError if the arguments of a layer without projection do not fit together."""
-    kind = _kind(cell, c0, None)
+    kind = kind_of(cell, c0, None)
     lead = 1 if batch_sizes is not None else 2
     w_ih, w_hh = weights[0][:2]
     if x.dim() != lead + 1 or w_ih.dim() != 2 or w_hh.dim() != 2 or h0.dim() != 3:
@@ -126,65 +129,20 @@ def layer(
             f"input.size(-1) must be equal to input_size. Expected {w_ih.shape[1]}, got {I}"
         )
     for w in weights:
-        _expect(
+        expect(
             x,
             ("w_ih", w.w_ih, (G_H, I)),
             ("w_hh", w.w_hh, (G_H, H)),
             ("b_ih", w.b_ih, (G_H,)),
             ("b_hh", w.b_hh, (G_H,)),
         )
-    _expect(
+    expect(
         x,
         ("input", x, x.shape if lead == 1 else (x.shape[0], B, I)),
         ("h0", h0, (D, B, H)),
         ("c0", c0, (D, B, H)),
     )
     rows(batch_sizes, resets, x.shape[:lead], B, x.device)
-
-
-def step(cell: str, x: Tensor, w: Weights, h: Tensor, c: Tensor | None) -> None:
-    """Raises RuntimeError if the arguments of one step of one direction do not fit together."""
-    kind = _kind(cell, c, None)
-    if x.dim() != 2 or h.dim() != 2:
-        raise RuntimeError(
-            f"{cell}_cell: expected input and hidden of 2 dimensions, got {x.dim()} and {h.dim()}"
-        )
-    (B, I), H = x.shape, h.shape[1]
-    G_H = kind.gates * H
-    _expect(
-        x,
-        ("input", x, (B, I)),
-        ("w_ih", w.w_ih, (G_H, I)),
-        ("w_hh", w.w_hh, (G_H, H)),
-        ("b_ih", w.b_ih, (G_H,)),
-        ("b_hh", w.b_hh, (G_H,)),
-        ("hidden", h, (B, H)),
-        ("c", c, (B, H)),
-    )
-
-
-def single_step(
-    cell: str,
-    input: Tensor,
-    D: int,
-    H: int,
-    h0: Tensor,
-    c0: Tensor | None,
-    resets: Tensor | None,
-) -> None:
-    """Raises RuntimeError if the states and resets of a layer do not fit input (1, B, I).
-
-    The products and the gates see to the rest.
-    """
-    _kind(cell, c0, None)
-    B = input.shape[1]
-    if D not in (1, 2):
-        raise RuntimeError(f"recurrence: expected weights of 1 or 2 directions, got {D}")
-    for name, state in (("h0", h0), ("c0", c0)):
-        if state is not None and state.shape != (D, B, H):
-            raise RuntimeError(f"Expected {name} size {(D, B, H)}, got {list(state.shape)}")
-    if resets is not None:
-        rows(None, resets, input.shape[:2], B, input.device)
 
 
 def recurrence_backward(
@@ -205,7 +163,7 @@ def recurrence_backward(
     resets: Tensor | None,
 ) -> None:
     """Raises RuntimeError if the arguments of the backward do not fit together."""
-    kind = _kind(cell, c0, w_hr)
+    kind = kind_of(cell, c0, w_hr)
     packed = batch_sizes is not None
     if y.dim() != (2 if packed else 3) or w_hh.dim() != 3 or h0.dim() != 3:
         raise RuntimeError(
@@ -223,9 +181,9 @@ def recurrence_backward(
         raise RuntimeError(f"recurrence_backward: {cell} needs c")
     lead = y.shape[:1] if packed else torch.Size((y.shape[0], B))
     like = y.new_empty(0, dtype=compute_dtype(y.dtype))  # what the forward computed in
-    kept = _kept(saved, y)
+    kept = kept_dtype(saved, y)
     state, cell_state = (D, B, P), (D, B, H)
-    _expect(
+    expect(
         y,
         ("y", y, (*lead, D * P)),
         ("w_hh", w_hh, (D, kind.gates * H, P)),
@@ -236,12 +194,12 @@ def recurrence_backward(
         ("dh_n", dh_n, state),
         ("dc_n", dc_n if kind.has_c else None, cell_state),
     )
-    _expect(
+    expect(
         kept,
         ("saved", saved, (*lead, D, kind.saved, H)),
         ("dsaved", dsaved, (*lead, D, kind.saved, H)),
     )
-    _expect(
+    expect(
         like,
         ("c", c if kind.has_c else None, (*lead, D, H)),
         ("dc", dc if kind.has_c else None, (*lead, D, H)),
@@ -249,47 +207,14 @@ def recurrence_backward(
     rows(batch_sizes, resets, lead, B, y.device)
 
 
-def gates_backward(
-    cell: str,
-    dh: Tensor | None,
-    dc: Tensor | None,
-    dc_all: Tensor | None,
-    dsaved: Tensor | None,
-    state: Tensor,
-    c_all: Tensor | None,
-    saved: Tensor,
-) -> None:
-    """Raises RuntimeError if the arguments of the gates' backward do not fit together."""
-    if cell not in CELLS:
-        raise RuntimeError(f"gates: unknown cell {cell!r}, expected one of {sorted(CELLS)}")
-    kind = CELLS[cell]
-    if state.dim() != 2:
-        raise RuntimeError(f"gates_backward: expected state of 2 dimensions, got {state.dim()}")
-    if kind.has_c and c_all is None:
-        raise RuntimeError(f"gates_backward: {cell} needs c_all")
-    R, H = state.shape
-    like = state.new_empty(0, dtype=compute_dtype(state.dtype))  # what the forward computed in
-    _expect(state, ("dh", dh, (R, H)), ("dc", dc if kind.has_c else None, (R, H)))
-    kept = _kept(saved, state)
-    _expect(
-        kept,
-        ("saved", saved, (R, kind.saved, H)),
-        ("dsaved", dsaved, (R, kind.saved, H)),
-    )
-    _expect(
-        like,
-        ("c_all", c_all if kind.has_c else None, (R, H)),
-        ("dc_all", dc_all if kind.has_c else None, (R, H)),
-    )
-
-
-def _kept(saved: Tensor, like: Tensor) -> Tensor:
+def kept_dtype(saved: Tensor, like: Tensor) -> Tensor:
     """Of the dtype that ``saved`` should have: the storage dtype, if it has that."""
     dtype = like.dtype if saved.dtype == like.dtype else compute_dtype(like.dtype)
     return like.new_empty(0, dtype=dtype)
 
 
-def _kind(cell: str, c0: Tensor | None, w_hr: Tensor | None) -> Cell:
+def kind_of(cell: str, c0: Tensor | None, w_hr: Tensor | None) -> Cell:
+    """The cell of that name, if it has what it is given and needs no more."""
     if cell not in CELLS:
         raise RuntimeError(f"recurrence: unknown cell {cell!r}, expected one of {sorted(CELLS)}")
     kind = CELLS[cell]

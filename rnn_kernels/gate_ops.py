@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import backends, checks, reference
+from . import backends, reference, step_checks
 from .cells import CELLS
 from .reference import compute_dtype
 from .registration import autocast, differentiate_again, filled, library
@@ -95,7 +95,7 @@ def run_backward(
     backend: str,
 ) -> tuple[Tensor | None, ...]:
     """The backward operator less the dispatcher; None for what does not apply."""
-    checks.gates_backward(cell, dh, dc, dc_all, dsaved, state, c_all, saved)
+    step_checks.gates_backward(cell, dh, dc, dc_all, dsaved, state, c_all, saved)
     chosen = backends.honour(backend, cell, state, None)
     if dsaved is not None or dc_all is not None or chosen is reference:
         # Gradients of what the forward saved arise from second derivatives alone.

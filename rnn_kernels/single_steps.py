@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import backends, checks, gate_ops, products
+from . import backends, gate_ops, products, step_checks
 from .cells import CELLS
 from .reference import compute_dtype
 from .tracing import plain, stored
@@ -32,7 +32,7 @@ def run(
         return None
     if x.dim() == 2 and x.shape[0] > backends.BACKENDS[backend].STEP_ROWS:
         return None
-    checks.step(cell, x, w, h, c)
+    step_checks.step(cell, x, w, h, c)
     tensors = (x, h, c, w_ih, w_hh, b_ih, b_hh)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
         return _Step.apply(backend, cell, *tensors)[:2]

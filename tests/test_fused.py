@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnn_kernels as rk
-from rnn_kernels import cpu, fused, functional
+from rnn_kernels import cpu, functional, fused
 
 CELLS = ("LSTM", "GRU")
 

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import readme, results
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/design.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/design.md", "docs/cpu.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

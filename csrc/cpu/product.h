@@ -19,9 +19,9 @@ constexpr int tile_rows(int columns) {
     return accumulators / columns < 8 ? accumulators / columns : 8;
 }
 
-// Depth of weights that a tile takes at once: C columns of them stay in a core's first cache while
-// all rows pass, and so do the rows.
-inline constexpr int64_t deepest = 512;
+// Depth of weights that a tile takes at once. Columns of weights stay near while all rows pass; and
+// longer runs of small terms in one register would round more than a vendor's product does.
+inline constexpr int64_t deepest = 256;
 
 // out (R, P, L) += rows (R, K) · w (K, P, L), C columns of the P. Starts from `init` (P, L)
 // instead, if there is one; K counts multiply-adds.
@@ -37,8 +37,7 @@ void tile(int64_t K, const factor_t<S>* const* rows, const compute_t<S>* w,
     for (int u = 0; u < chains; u++)
         for (int r = 0; r < R; r++)
             for (int c = 0; c < C; c++)
-                acc[u][r][c] =
-                    u ? V(0) : (init ? V::load(init + c * L) : V::load(out + (r * P + c) * L));
+                acc[u][r][c] = u || !init ? V(0) : V::load(init + c * L);
     const factor_t<S>* row[R];
     for (int r = 0; r < R; r++) row[r] = rows[r];
 
@@ -63,6 +62,7 @@ void tile(int64_t K, const factor_t<S>* const* rows, const compute_t<S>* w,
         for (int c = 0; c < C; c++) {
             V total = acc[0][r][c];
             for (int u = 1; u < chains; u++) total = total + acc[u][r][c];
+            if (!init) total = V::load(out + (r * P + c) * L) + total;
             total.store(out + (r * P + c) * L);
         }
 }

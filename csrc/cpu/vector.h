@@ -10,6 +10,9 @@
 #include <utility>
 
 #include "../cell.h"
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 namespace rnn::cpu::RNN_ISA {
 
@@ -69,9 +72,15 @@ RNN_HD Vec<T> operator/(Vec<T> a, Vec<T> b) {
     return a.v / b.v;
 }
 
-// NaN passes through: both comparisons are false.
+// NaN passes through: both comparisons are false, and AVX-512 then takes the second operand.
 template <class T>
 RNN_HD Vec<T> clamp(Vec<T> x, T lo, T hi) {
+#ifdef __AVX512F__
+    if constexpr (std::is_same_v<T, float>) {
+        const __m512 low = _mm512_max_ps(_mm512_set1_ps(lo), __m512(x.v));
+        return (typename Vec<T>::Native)_mm512_min_ps(_mm512_set1_ps(hi), low);
+    }
+#endif
     x.v = x.v < lo ? Vec<T>(lo).v : x.v;
     return x.v > hi ? Vec<T>(hi).v : x.v;
 }
