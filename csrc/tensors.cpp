@@ -37,7 +37,7 @@ bool in_memory(const Names& names, PyObject* tensor, PyObject* dtype, PyObject* 
 constexpr const char* about =
     "addresses_in_memory(Tensor, Parameter, dtype, tensor, shape, tensor, shape, ...)\n\n"
     "Where the tensors' values lie, 0 for None; or None, if one of them is of neither of the two\n"
-    "types, of another dtype or shape, or not on the CPU in order as it is.";
+    "types, of another dtype or shape, without memory, or not on the CPU in order as it is.";
 
 PyObject* addresses_in_memory(PyObject*, PyObject* const* args, Py_ssize_t count) {
     static const Names names;
@@ -54,6 +54,9 @@ PyObject* addresses_in_memory(PyObject*, PyObject* const* args, Py_ssize_t count
         } else if ((type == args[0] || type == args[1]) &&
                    in_memory(names, tensor, args[2], args[i + 1], type == args[0])) {
             address = PyObject_CallMethodNoArgs(tensor, names.data_ptr);
+            if (address && PyObject_Not(address)) Py_CLEAR(address);  // its memory was given back
+            if (!address && !PyErr_Occurred())
+                return Py_DECREF(found), (Py_INCREF(Py_None), Py_None);
         } else {
             Py_DECREF(found);
             if (PyErr_Occurred()) return nullptr;

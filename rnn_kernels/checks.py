@@ -13,7 +13,7 @@ from .weights import Weights
 
 
 def expect(like: Tensor, *expected: tuple[str, Tensor | None, tuple[int, ...]]) -> None:
-    """Raises RuntimeError unless each (name, tensor, shape) fits, in dtype and device like ``like``.
+    """Raises RuntimeError unless each (name, tensor, shape) fits; dtype and device are ``like``'s.
 
     None fits.
     """

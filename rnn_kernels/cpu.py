@@ -69,7 +69,7 @@ def forward(
     H = h0.shape[2]
     gx, w_hh, b_hh = contiguous(gx, w_hh, b_hh)
     y, c, saved = outputs.recurrence(CELLS[cell], gx, H, save, cells, own_gx, saved_dtype(gx.dtype))
-    given = (gx.data_ptr(), (0, 0, 0, 0), (0,), (0,), _each(w_hh), _each(b_hh))
+    given = (*addresses(gx), (0, 0, 0, 0), (0,), (0,), _each(w_hh), _each(b_hh))
     T = gx.shape[0] if batch_sizes is None else batch_sizes.shape[0]
     return _forward(cell, T, given, h0, c0, batch_sizes, resets, y, c, saved)
 
@@ -98,7 +98,7 @@ def layer(
     y, c, saved = outputs.layer(kind, x, D, H, save, cells, saved_dtype(x.dtype))
     packed = batch_sizes is not None
     steps = (0, x.stride(0)) if packed else (x.stride(0), x.stride(1))
-    given = (0, (x.shape[-1], x.data_ptr(), *steps), w_ih, b_ih, w_hh, b_hh)
+    given = (0, (x.shape[-1], *addresses(x), *steps), w_ih, b_ih, w_hh, b_hh)
     T = batch_sizes.shape[0] if packed else leading[0]
     return _forward(cell, T, given, h0, c0, batch_sizes, resets, y, c, saved)
 
@@ -117,7 +117,7 @@ def step(
     results = outputs.gates(cell, h0, save, saved_dtype(x.dtype))
     (B, I), H = x.shape, h0.shape[1]
     core.step(
-        cell, DTYPES[x.dtype], torch.get_num_threads(), B, I, H, x.data_ptr(), x.stride(0),
+        cell, DTYPES[x.dtype], torch.get_num_threads(), B, I, H, *addresses(x), x.stride(0),
         *addresses(w_ih, b_ih, w_hh, b_hh, h0, c0, results[0], results[1], None, *results[2:]),
     )  # fmt: skip
     return results
@@ -127,8 +127,7 @@ def _each(values: Tensor | None) -> tuple[int, ...]:
     """The address of each direction's part of a contiguous (D, …)."""
     if values is None:
         return (0,)
-    stride = values.stride(0) * values.element_size()
-    return tuple(values.data_ptr() + d * stride for d in range(values.shape[0]))
+    return tuple(addresses(*values.unbind(0)))
 
 
 def _forward(

@@ -96,7 +96,11 @@ class _Layer(torch.autograd.Function):
         run = ops.run_backward if direct else torch.ops.rnn_kernels.recurrence_backward
         bias = needs[3] or needs[2] and not kind.splits
         dgx, dw_hh, db_hh, _, dh0, dc0 = run(cell, *grads, *kept, needs[1], bias, backend)
-        rows, x_rows = dgx.reshape(-1, D * dgx.shape[-1]), x.reshape(-1, x.shape[-1])
+        dw_hh, db_hh = (
+            dw_hh if needs[1] else None,
+            db_hh if bias else None,
+        )  # operators give empties
+        rows, x_rows = dgx.reshape(-1, D * dgx.shape[-1]), x.flatten(0, -2)
         dx = products.linear(rows, w_ih.flatten(0, 1).T, None) if needed[0] else None
         dw_ih = products.outer(rows, x_rows).view_as(w_ih) if needs[0] else None
         db_ih = _bias(kind.splits, rows.view(-1, *dgx.shape[-2:]), db_hh) if needs[2] else None
@@ -114,9 +118,10 @@ def _joined(each: Sequence[Tensor]) -> Tensor:
 def _bias(splits: bool, dgx: Tensor, db_hh: Tensor | None) -> Tensor:
     """The gradient (D, G·H) of the input half's bias; dgx (N, D, G·H).
 
-    It is that of the recurrent half's, but for a last gate that has its halves apart.
+    It is that of the recurrent half's, but for a last gate that has its halves apart. Never in the
+    same memory: whoever scales one gradient in place would scale both.
     """
     if db_hh is None or not splits:
-        return dgx.sum(0) if db_hh is None else db_hh
+        return dgx.sum(0) if db_hh is None else db_hh.clone()
     shared = db_hh.shape[1] * 2 // 3
     return torch.cat((db_hh[:, :shared], dgx[..., shared:].sum(0)), 1)

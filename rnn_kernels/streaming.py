@@ -61,7 +61,7 @@ def _step(
     if module.bias and (b_ih is None or b_hh is None):
         return None
     w_ih, w_hh = own.get(names[0]), own.get(names[1])
-    if w_ih is None or w_hh is None or h is None:
+    if w_ih is None or w_hh is None or h is None or (c is None) == CELLS[cell].has_c:
         return None
     bias = (G_H,)
     found = cpu.core.addresses_in_memory(

@@ -234,3 +234,58 @@ def test_what_does_not_fit_is_refused(change: dict[str, Tensor], message: str) -
     weights = functional.Weights(given["w"], torch.zeros(21, 7), given["b"], torch.zeros(21))
     with pytest.raises(RuntimeError, match=message):
         functional.layer("gru", given["x"], [weights], given["h"])
+
+
+@pytest.mark.parametrize("T", [1, 4])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_share_no_memory(cell: str, bidirectional: bool, T: int) -> None:
+    """Or whoever scales them in place, as clipping does, would scale some twice."""
+    layer = getattr(rk, cell)(3, 4, bidirectional=bidirectional)
+    x = torch.randn(T, 2, 3, requires_grad=True)
+    once = torch.autograd.grad(layer(x)[0].sum(), list(layer.parameters()))
+    for _ in range(2):
+        layer(x)[0].sum().backward()
+    spans = []
+    for p, g in zip(layer.parameters(), once, strict=True):
+        torch.testing.assert_close(p.grad, 2 * g)
+        spans.append((p.grad.data_ptr(), p.grad.data_ptr() + p.grad.nbytes))
+    spans.sort()
+    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+
+
+@pytest.mark.parametrize("frozen", ["weight_hh_l0", "bias_hh_l0", "bias_ih_l0", "weight_ih_l0", ""])
+@pytest.mark.parametrize("cell", CELLS)
+def test_second_derivatives_of_some(cell: str, frozen: str) -> None:
+    """A penalty on the gradients of a network that is partly frozen, or has no biases."""
+    found = []
+    for module in both(cell, 3, 4, bias=bool(frozen)):
+        torch.manual_seed(2)
+        x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+        for name, p in module.named_parameters():
+            p.requires_grad_(name != frozen)
+        leaves = [x, *(p for p in module.parameters() if p.requires_grad)]
+        grads = torch.autograd.grad(module(x)[0].sin().sum(), leaves, create_graph=True)
+        found.append([*grads, *torch.autograd.grad(sum(g.square().sum() for g in grads), leaves)])
+    torch.testing.assert_close(found[1], found[0])
+
+
+def test_no_input_features() -> None:
+    weights = functional.Weights(torch.zeros(12, 0), torch.randn(12, 4, requires_grad=True))
+    y, *_ = functional.layer("gru", torch.zeros(5, 2, 0), [weights], torch.randn(1, 2, 4))
+    (grad,) = torch.autograd.grad(y.sum(), [weights.w_hh])
+    assert grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("T", [1, 5])
+def test_memory_that_was_given_back(T: int) -> None:
+    """As sharding and offloading leave a tensor behind: an error, and no read of nowhere."""
+    for name in ("weight_hh_l0", "weight_ih_l0"):
+        layer, x = rk.GRU(3, 4), torch.randn(T, 2, 3)
+        getattr(layer, name).untyped_storage().resize_(0)
+        with torch.no_grad(), pytest.raises(RuntimeError):
+            layer(x, torch.zeros(1, 2, 4))
+    x = torch.randn(T, 2, 3)
+    x.untyped_storage().resize_(0)
+    with torch.no_grad(), pytest.raises(RuntimeError):
+        rk.GRU(3, 4)(x, torch.zeros(1, 2, 4))

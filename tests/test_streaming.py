@@ -189,3 +189,11 @@ def test_gradients_of_a_step(kind: str) -> None:
         again = torch.autograd.grad(sum(g.square().sum() for g in grads), leaves)
         found.append([*grads, *again])
     torch.testing.assert_close(found[1], found[0])
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "LSTMCell"])
+def test_a_missing_cell_state_is_an_error(kind: str) -> None:
+    """Not a read of nowhere."""
+    shape = (2, 4) if kind.endswith("Cell") else (1, 2, 4)
+    with torch.no_grad(), pytest.raises((AttributeError, TypeError, RuntimeError)):
+        getattr(rk, kind)(4, 4)(torch.randn(shape), (torch.zeros(shape), None))

@@ -2,7 +2,7 @@
 //
 // Sizes: T time, B batch, H hidden, D directions, G gates, K saved values per unit, N rows in all
 // (T·B, or the sum of batch_sizes). S is the storage type, A the type computed in (double for
-// fp64, float for the others). Every array is contiguous.
+// fp64, float for the others). Every array is contiguous, but for the rows of x.
 #pragma once
 
 #include <cstdint>
@@ -103,7 +103,8 @@ struct GatesBackward {
     void* dstate;       // (rows, H) S
 };
 
-// Threads of one row group share their rows' state and meet once per step; row groups never meet.
+// Threads of one row group share their rows' state and meet once per step, unless each has a
+// direction of its own; row groups never meet.
 struct Plan {
     int row_groups, unit_groups;
     bool pack;      // weights repacked for the call, or read as the model stores them

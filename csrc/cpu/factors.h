@@ -6,7 +6,7 @@
 #pragma once
 
 #include "storage.h"
-#ifdef __AVX512BF16__
+#if defined(__AVX512BF16__) && RNN_VECTOR_BYTES == 64
 #include <immintrin.h>
 #endif
 
@@ -27,7 +27,7 @@ struct Factors {
     static RNN_HD V values(const type* row, int n) { return load(row, n); }
 };
 
-#ifdef __AVX512BF16__
+#if defined(__AVX512BF16__) && RNN_VECTOR_BYTES == 64
 template <>
 struct Factors<bf16> {
     using type = bf16;

@@ -33,7 +33,9 @@ public:
           cells(C::has_c ? D * B * J * L : 0),
           zero(P),
           from(members * B),
-          products(members * group * G * L) {}
+          products(members * group * G * L) {
+        for (int64_t j = 0; j < J; j++) put(V(0), L, zero + j * L);
+    }
 
     void run() {
         with_team(members, [&](const Team& team) {
@@ -74,7 +76,6 @@ private:
     // packed sequence may enter at an odd step as well as at an even one.
     void start(Range some) {
         for (int64_t j = 0; j < J; j++) {
-            put(V(0), L, zero + j * L);
             for (int64_t row = some.begin; row < some.end; row++) {
                 const V h = load((const S*)f.h0 + row * H + j * L, lanes(j));
                 put(h, L, state[0] + row * P + j * L);
@@ -201,7 +202,7 @@ private:
     const Plan plan;
     const int members;
     Inputs<C, S> inputs;
-    const Array<A> weights;      // (D, J, H, G, L)
+    const Array<A> weights;      // (D, J, H, G, L), H in multiply-adds
     const Array<A> bias;         // (D, J, G, L)
     const Array<F> state[2];     // (D, B, P)  h at even and odd steps, rounded to S
     const Array<A> cells;        // (D, B, J·L)

@@ -129,7 +129,7 @@ private:
     const int64_t own_rows, own_blocks;  // of a member, at most
     const int64_t size;                  // rows in a chunk, at most
     const int64_t P;                     // values from copy to copy
-    const Array<A> weights;              // (D, J, I, G, L)
+    const Array<A> weights;              // (D, J, I, G, L), I in multiply-adds
     const Array<A> bias;                 // (D, J, G, L)
     const Array<A> found;                // (members, own_blocks, size, G, L)
     const Array<const F*> from;          // (members, size)

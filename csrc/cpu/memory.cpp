@@ -12,12 +12,14 @@ constexpr std::size_t header = 64;               // before each block: its size
 constexpr std::size_t kept_at_most = 64u << 20;  // bytes, of one thread
 constexpr int blocks_at_most = 24;
 
+thread_local bool ended = false;  // the thread's blocks are gone, and no others are kept
+
 // Blocks that are not in use, the last ones handed back first.
 class Kept {
 public:
     ~Kept() {
         while (count_) drop(count_ - 1);
-        gone_ = true;
+        ended = true;
     }
 
     // The smallest that fits without wasting more than it holds, or null.
@@ -33,7 +35,7 @@ public:
 
     void keep(void* block) {
         const std::size_t size = size_of(block);
-        if (gone_ || size > kept_at_most) return std::free(block);
+        if (size > kept_at_most) return std::free(block);
         while (count_ && (count_ == blocks_at_most || total_ + size > kept_at_most)) drop(0);
         blocks_[count_++] = block;
         total_ += size;
@@ -53,7 +55,6 @@ private:
     void* blocks_[blocks_at_most];
     int count_ = 0;
     std::size_t total_ = 0;
-    bool gone_ = false;
 };
 
 thread_local Kept kept;
@@ -62,7 +63,7 @@ thread_local Kept kept;
 
 void* take(std::size_t bytes) {
     bytes = (bytes + header - 1) / header * header;
-    void* block = kept.find(bytes);
+    void* block = ended ? nullptr : kept.find(bytes);
     if (!block) {
         block = std::aligned_alloc(header, header + bytes);
         if (!block) throw std::bad_alloc();
@@ -73,7 +74,9 @@ void* take(std::size_t bytes) {
 }
 
 void give(void* data) noexcept {
-    if (data) kept.keep(static_cast<char*>(data) - header);
+    if (!data) return;
+    void* block = static_cast<char*>(data) - header;
+    ended ? std::free(block) : kept.keep(block);
 }
 
 }  // namespace rnn::cpu

@@ -36,8 +36,7 @@ void tile(int64_t K, const factor_t<S>* const* rows, const compute_t<S>* w,
     V acc[chains][R][C];
     for (int u = 0; u < chains; u++)
         for (int r = 0; r < R; r++)
-            for (int c = 0; c < C; c++)
-                acc[u][r][c] = u || !init ? V(0) : V::load(init + c * L);
+            for (int c = 0; c < C; c++) acc[u][r][c] = u || !init ? V(0) : V::load(init + c * L);
     const factor_t<S>* row[R];
     for (int r = 0; r < R; r++) row[r] = rows[r];
 

@@ -26,10 +26,11 @@ public:
         : f(call), J(blocks_of<V>(f.H)), copies(copied ? f.B * (f.I + f.H) : 0) {}
 
     void run(int threads) {
-        for (int64_t b = 0; copied && b < f.B; b++) {
-            convert((const S*)f.x + b * f.x_row, f.I, copies + b * (f.I + f.H));
-            convert((const S*)f.h0 + b * f.H, f.H, copies + b * (f.I + f.H) + f.I);
-        }
+        if constexpr (copied)
+            for (int64_t b = 0; b < f.B; b++) {
+                convert((const S*)f.x + b * f.x_row, f.I, copies + b * (f.I + f.H));
+                convert((const S*)f.h0 + b * f.H, f.H, copies + b * (f.I + f.H) + f.I);
+            }
         const int64_t useful = f.B * G * f.H * (f.I + f.H) / step_grain + 1;
         const int64_t most = J < threads ? J : threads;
         const int members = int(useful < most ? useful : most);
@@ -45,7 +46,7 @@ public:
 
 private:
     static void convert(const S* from, int64_t n, F* to) {
-        for (int64_t k = 0; k < n; k++) to[k] = F(load(from + k, 1).v[0]);
+        for (int64_t k = 0; k < n; k++) to[k] = load(from + k, 1).v[0];
     }
 
     void block(int64_t j, Range some) const {

@@ -70,7 +70,7 @@ RNN_HD void store_full(S* p, Vec<float> x) {
     if constexpr (std::is_same_v<S, float>) {
         x.store(p);
     } else {
-#ifdef __AVX512BF16__
+#if defined(__AVX512BF16__) && RNN_VECTOR_BYTES == 64
         if constexpr (std::is_same_v<S, bf16>) {  // as `narrow`, but subnormals become zero
             const __m256bh rounded = _mm512_cvtneps_pbh(__m512(x.v));
             std::memcpy(p, &rounded, sizeof(rounded));

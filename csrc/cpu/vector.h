@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "../cell.h"
-#ifdef __AVX512F__
+#if defined(__AVX512F__) && RNN_VECTOR_BYTES == 64
 #include <immintrin.h>
 #endif
 
@@ -75,7 +75,7 @@ RNN_HD Vec<T> operator/(Vec<T> a, Vec<T> b) {
 // NaN passes through: both comparisons are false, and AVX-512 then takes the second operand.
 template <class T>
 RNN_HD Vec<T> clamp(Vec<T> x, T lo, T hi) {
-#ifdef __AVX512F__
+#if defined(__AVX512F__) && RNN_VECTOR_BYTES == 64
     if constexpr (std::is_same_v<T, float>) {
         const __m512 low = _mm512_max_ps(_mm512_set1_ps(lo), __m512(x.v));
         return (typename Vec<T>::Native)_mm512_min_ps(_mm512_set1_ps(hi), low);

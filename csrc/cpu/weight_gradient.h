@@ -15,11 +15,11 @@ class WeightGradient {
     using A = compute_t<S>;
     using V = Vec<A>;
     static constexpr int G = C::gates, L = V::size;
-    static constexpr int64_t widest = 3;       // columns of a tile
-    static constexpr int64_t deep = 256;       // rows between two meetings of the threads
-    static constexpr int64_t run_length = 64;  // rows added up in registers: a longer run of small
-                                               // terms would round more than torch's sum over T
-    static constexpr int64_t group = 24;       // gates whose sums stay in the first cache
+    static constexpr int64_t widest = 3;        // columns of a tile
+    static constexpr int64_t deep = 256;        // rows between two meetings of the threads
+    static constexpr int64_t run_length = 128;  // rows added up in registers: a longer run of small
+                                                // terms would round more than torch's sum over T
+    static constexpr int64_t group = 24;        // gates whose sums stay in the first cache
 
 public:
     WeightGradient(const Backward& call, const Rows& rows, int members)
