@@ -127,5 +127,6 @@ def page(rows: Sequence[Row]) -> str:
     blocks = [f"Measured on {first.device}; {', '.join(libraries)}{commit}; {first.utc[:10]}.\n"]
     for table in tables(rows):
         blocks += [f"### {table.title}\n", markdown(table.lines)]
-        blocks += [markdown(table.sums)] * bool(table.sums)
+        if table.sums:
+            blocks.append(markdown(table.sums))
     return "\n".join(blocks)
