@@ -114,7 +114,8 @@ def printed(rows: Sequence[Row], busy: Collection[tuple[str, str]] = ()) -> str:
     blocks = []
     for table in tables(rows, busy):
         blocks += [f"{table.title}: us per step\n{aligned(table.lines)}\n"]
-        blocks += [f"{aligned(table.sums)}\n"] * bool(table.sums)
+        if table.sums:
+            blocks.append(f"{aligned(table.sums)}\n")
     return "\n".join(blocks)
 
 

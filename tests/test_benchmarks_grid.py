@@ -235,6 +235,12 @@ def test_the_page_has_every_table_and_names_the_libraries() -> None:
     assert "| ours against | GRU mean |" in page
     assert "\n\n\n" not in page and page.endswith("|\n")
 
+    preset = shape("resets", "GRU", (256, 8, 100))  # its table has no sums
+    cut = replace(preset, name=f"{preset.name} cut", resets=0.03)
+    more = grid_tables.page([*ROWS, row("auto", 200.0, preset), row("auto", 250.0, cut)])
+    assert more.startswith(page) and more.endswith("| inference | 2.00 | 2.50 | 1.25x |\n")
+    assert "Resets, float32" in grid_tables.printed([row("auto", 200.0, p) for p in (preset, cut)])
+
 
 def test_the_tables_of_the_page_are_the_results_file_s() -> None:
     text = readme.CPU.read_text()

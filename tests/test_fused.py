@@ -121,7 +121,7 @@ def step_of_an_optimizer(m: nn.Module) -> None:
     torch.optim.Adam(m.parameters(), lr=0.1).step()
 
 
-def halve(m: nn.Module) -> None:
+def soften(m: nn.Module) -> None:
     parametrize.register_parametrization(m, "weight_ih_l0", nn.Softsign())
 
 
@@ -138,7 +138,7 @@ CHANGES: dict[str, Callable[[nn.Module], object]] = {
         m, "weight_ih_l0", nn.Parameter(m.weight_ih_l0.detach() * 0.7)
     ),
     "optimizer": step_of_an_optimizer,
-    "parametrization": halve,
+    "parametrization": soften,
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.utils import parametrize
 
 import rnn_kernels as rk
@@ -27,6 +28,10 @@ def pair(kind: str, *sizes: int, dtype: torch.dtype = torch.float64, **options: 
 def states(kind: str, shape: tuple[int, ...], dtype: torch.dtype) -> Any:
     h = torch.randn(shape).to(dtype)
     return (h, torch.randn(shape).to(dtype)) if kind.startswith("LSTM") else h
+
+
+def parts(state: Any) -> list[Tensor]:
+    return list(state) if isinstance(state, tuple) else [state]
 
 
 def as_double(state: Any) -> Any:
@@ -141,9 +146,21 @@ def test_whoever_watches_gets_the_general_way(kind: str, steps: list[int]) -> No
             assert (half[0] if isinstance(half, tuple) else half).dtype == torch.bfloat16
         with rk.backend("reference"):
             torch.testing.assert_close(ours(x, state), expected)
-        torch.vmap(lambda x: ours(x, state))(x.expand(3, 2, 3))
-        with torch.autograd.forward_ad.dual_level():
-            ours(torch.autograd.forward_ad.make_dual(x, x), state)
+        together = torch.vmap(lambda x: ours(x, state))(torch.stack((x, 2 * x)))
+        for k, scaled in enumerate((x, 2 * x)):
+            one, each = parts(theirs(scaled, state)), parts(together)
+            torch.testing.assert_close([t[k] for t in each], one)
+        with forward_ad.dual_level():
+            moved = parts(ours(forward_ad.make_dual(x, x), state))
+            tangents = [forward_ad.unpack_dual(t).tangent for t in moved]
+        nudge = 1e-6
+        for found, up, down in zip(
+            tangents,
+            parts(theirs(x * (1 + nudge), state)),
+            parts(theirs(x * (1 - nudge), state)),
+            strict=True,
+        ):
+            torch.testing.assert_close(found, (up - down) / (2 * nudge), rtol=1e-6, atol=1e-8)
         parametrize.register_parametrization(ours, "weight_ih", nn.Identity())
         torch.testing.assert_close(ours(x, state), expected)
     assert steps == []
@@ -177,14 +194,14 @@ def test_gradients_of_a_step(kind: str) -> None:
     """With gradients a step is one call forward, too."""
     theirs, ours = pair(kind, 3, 5)
     x, state = torch.randn(2, 3).double(), states(kind, (2, 5), torch.float64)
-    parts = state if isinstance(state, tuple) else (state,)
+    given_states = parts(state)
     found = []
     for module in (theirs, ours):
-        leaves = [t.clone().requires_grad_() for t in (x, *parts)]
-        given = tuple(leaves[1:]) if len(parts) == 2 else leaves[1]
+        leaves = [t.clone().requires_grad_() for t in (x, *given_states)]
+        given = tuple(leaves[1:]) if len(given_states) == 2 else leaves[1]
         for _ in range(3):
             given = module(leaves[0], given)
-        total = sum(s.sin().sum() for s in (given if len(parts) == 2 else (given,)))
+        total = sum(s.sin().sum() for s in parts(given))
         grads = torch.autograd.grad(total, [*leaves, *module.parameters()], create_graph=True)
         again = torch.autograd.grad(sum(g.square().sum() for g in grads), leaves)
         found.append([*grads, *again])
