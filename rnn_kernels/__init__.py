@@ -12,7 +12,7 @@ import torch  # noqa: F401  (before the compiled core, which then shares torch's
 from . import functional
 from .backends import backend
 from .cell_modules import GRUCell, LSTMCell
-from .conversion import convert, to_torch
+from .conversion import convert, posing_as_torch, to_torch
 from .explanation import explain
 from .modules import GRU, LSTM
 from .recomputation import recompute
@@ -34,6 +34,7 @@ __all__ = [
     "convert",
     "explain",
     "functional",
+    "posing_as_torch",
     "recompute",
     "to_torch",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from . import gate_ops, products, single_steps, step_checks
+from . import gate_ops, portable, products, single_steps, step_checks
 from .cells import CELLS
 from .weights import Weights
 
@@ -73,6 +73,8 @@ def _step(
     cell: str, x: Tensor, weights: Weights, h: Tensor, c: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
     """One step of one direction: two products and the gates. x (B, I), h and c (B, H)."""
+    if portable.wanted():
+        return portable.step(cell, x, weights, h, c)
     whole = single_steps.run(cell, x, weights, h, c)
     if whole is not None:
         return whole

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
-from . import functional, streaming
+from . import functional, streaming, tracing
 
 
 class _RecurrentCell(nn.RNNCellBase):
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Torch's own cell with these parameters: what torch.jit.script takes in its place."""
+        from .conversion import as_torch_layer
+
+        return as_torch_layer(self)
+
     def _check(self, input: Tensor, states: list[Tensor] | None) -> None:
         """Torch's own checks of sizes, in torch's words."""
         if input.size(1) != self.input_size:
@@ -50,8 +57,8 @@ class LSTMCell(_RecurrentCell):
         input_size: int,
         hidden_size: int,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(input_size, hidden_size, bias, num_chunks=4, device=device, dtype=dtype)
 
@@ -62,6 +69,8 @@ class LSTMCell(_RecurrentCell):
             quick = streaming.cell_step("lstm", self, input, *hx)
             if quick is not None:
                 return quick
+        if tracing.symbolic(input):
+            return tracing.leaf(self, input, hx)
         if input.dim() not in (1, 2):
             raise ValueError(f"LSTMCell: Expected input to be 1D or 2D, got {input.dim()}D instead")
         for k, state in enumerate(hx or ()):
@@ -79,6 +88,9 @@ class LSTMCell(_RecurrentCell):
         )
         return (h, c) if batched else (h.squeeze(0), c.squeeze(0))
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
 
 class GRUCell(_RecurrentCell):
     """Drop-in replacement for :class:`torch.nn.GRUCell`.
@@ -95,8 +107,8 @@ class GRUCell(_RecurrentCell):
         input_size: int,
         hidden_size: int,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(input_size, hidden_size, bias, num_chunks=3, device=device, dtype=dtype)
 
@@ -104,6 +116,8 @@ class GRUCell(_RecurrentCell):
         quick = streaming.cell_step("gru", self, input, hx, None)
         if quick is not None:
             return quick[0]
+        if tracing.symbolic(input):
+            return tracing.leaf(self, input, hx)
         if input.dim() not in (1, 2):
             raise ValueError(f"GRUCell: Expected input to be 1D or 2D, got {input.dim()}D instead")
         if hx is not None and hx.dim() not in (1, 2):
@@ -117,3 +131,6 @@ class GRUCell(_RecurrentCell):
             input, h, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
         )
         return h if batched else h.squeeze(0)
+
+    if TYPE_CHECKING:
+        __call__ = forward

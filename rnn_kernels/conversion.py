@@ -1,10 +1,20 @@
-"""Swapping torch.nn's recurrent modules for ours inside a model, and back."""
+"""Swapping torch.nn's recurrent modules for ours inside a model, and back.
+
+Both sides keep the same attributes, so that a module changes sides by changing its class: it stays
+the very object that hooks, optimizers, lists and wrappers know.
+"""
 
 from __future__ import annotations
 
 import copy
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
 from torch import nn
+from torch.nn.utils import parametrize
 
 from .cell_modules import GRUCell, LSTMCell
 from .modules import GRU, LSTM
@@ -16,41 +26,198 @@ _OURS: dict[type[nn.Module], type[nn.Module]] = {
     nn.GRUCell: GRUCell,
 }
 _TORCH = {ours: torch for torch, ours in _OURS.items()}
+_RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
-def _swapped(model: nn.Module, table: dict, done: dict[nn.Module, nn.Module]) -> nn.Module:
-    if model in done:
-        return done[model]
-    kind = table.get(type(model))
-    if kind is None:
-        new = model
-    else:
-        # Both sides keep the same attributes, so the new module takes over the very parameters,
-        # hooks and flags of the old one.
-        new = kind.__new__(kind)
-        new.__dict__ = {
-            name: copy.copy(value) if isinstance(value, (dict, list)) else value
-            for name, value in model.__dict__.items()
-        }
-        new._compiled_call_impl = None  # that of the old module runs the old module
-    done[model] = new
-    for name, child in list(new._modules.items()):
-        if child is not None:
-            new._modules[name] = _swapped(child, table, done)
-    return new
+class _Joined:
+    """A class of somebody else's with a layer of ours among its bases."""
+
+    stands_for: type[nn.Module]
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        # Its class has no name to be found by; the one it stands for has.
+        return _blank, (self.stands_for,), *super().__reduce_ex__(protocol)[2:]
 
 
-def convert(model: nn.Module) -> nn.Module:
-    """Replaces every nn.LSTM, nn.GRU, nn.LSTMCell and nn.GRUCell in ``model`` by ours.
+def _blank(kind: type[nn.Module]) -> nn.Module:
+    joined = _joined(kind)
+    return joined.__new__(joined)
 
-    Works in place and returns the model; if ``model`` itself is such a layer, returns its
-    replacement. Parameters, hooks and training mode stay the very same objects, so optimizers
-    and shared weights keep working. Subclasses are left alone, since they may have changed what
-    the layer does; so are layers whose parameters are parametrized.
+
+@cache
+def _joined(kind: type[nn.Module]) -> type[nn.Module]:
+    """A class that is ``kind``, torch.nn's layer or a subclass, and runs on ours.
+
+    What ``kind`` defines comes first; its ``super()``, and whatever it does not define, is ours.
     """
-    return _swapped(model, _OURS, {})
+    base = next(torch for torch in _OURS if issubclass(kind, torch))
+    ours = _OURS[base]
+    bases = (_Joined, ours, base) if kind is base else (_Joined, kind, ours, base)
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "stands_for": kind}
+    return type(kind.__name__, bases, names)
+
+
+def _parametrized(kind: type[nn.Module], base: type[nn.Module]) -> type[nn.Module]:
+    """torch.nn.utils.parametrize's class of one module, on another base."""
+    own = {k: v for k, v in vars(kind).items() if k not in ("__dict__", "__weakref__")}
+    return type(kind.__name__, (base,), own)
+
+
+def _obstacle(module: nn.Module) -> str | None:
+    """Why a recurrent module of torch's has to stay as it is."""
+    kind = type(module)
+    if kind.__module__.startswith(("torch.ao.", "torch.nn.quantiz")):
+        return "it is quantized"
+    if not isinstance(module, _RECURRENT):
+        return "TorchScript has compiled it: convert before torch.jit.script"
+    if not isinstance(module, tuple(_OURS)):
+        return "there are kernels for the LSTM and the GRU alone"
+    if "forward" in vars(module):
+        return "its forward was replaced on the instance"
+    if any(c.__name__ == "FSDPModule" for c in kind.__mro__):
+        return "fully_shard has sharded it: convert before"
+    return None
+
+
+def _is_recurrent(module: nn.Module) -> bool:
+    """Whether a module is a recurrent layer, in whichever form."""
+    names = {"RNN", "RNNCell", *(kind.__name__ for kind in _OURS)}
+    foreign = type(module).__module__.startswith("torch.ao.") and type(module).__name__ in names
+    return (
+        isinstance(module, _RECURRENT) or foreign or getattr(module, "original_name", "") in names
+    )
+
+
+def _converted(kind: type[nn.Module], parametrized: bool) -> type[nn.Module]:
+    if parametrized:
+        return _parametrized(kind, _converted(kind.__bases__[0], False))
+    return _OURS.get(kind) or _joined(kind)
+
+
+def _original(kind: type[nn.Module], parametrized: bool) -> type[nn.Module] | None:
+    if parametrized:
+        base = _original(kind.__bases__[0], False)
+        return None if base is None else _parametrized(kind, base)
+    return kind.stands_for if issubclass(kind, _Joined) else _TORCH.get(kind)
+
+
+def _full(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _told(name: str, kind: type, outcome: str) -> str:
+    return f"{name or '(the model itself)'}: {_full(kind)} {outcome}"
+
+
+def convert(model: nn.Module, report: Callable[[str], object] | None = None) -> nn.Module:
+    """Makes every nn.LSTM, nn.GRU, nn.LSTMCell and nn.GRUCell in ``model`` one of ours.
+
+    Works in place and returns the model. Modules stay the very same objects, and so do parameters,
+    hooks and training mode: optimizers, shared layers and wrappers keep working.
+
+    A subclass of these four becomes a class that is both: what it defines itself is kept, and what
+    it inherits, or reaches through ``super()``, is ours. Only where it calls torch's kernels by
+    itself does nothing change. Parametrized layers keep their parametrizations.
+
+    Args:
+        model: the model, or one layer.
+        report: called with a line for every recurrent layer found: what became of it, or why it
+            was left. ``report=print`` prints them.
+
+    Warns:
+        UserWarning: layers were left as they are, and there was no ``report`` to say why. Those are
+            vanilla RNNs, layers quantized, scripted or sharded already, and such whose ``forward``
+            was replaced on the instance.
+    """
+    left = []
+    for name, module in model.named_modules():
+        kind = type(module)
+        if not _is_recurrent(module) or isinstance(module, tuple(_TORCH)):
+            continue
+        why = _obstacle(module)
+        if why is None:
+            module.__class__ = _converted(kind, parametrize.is_parametrized(module))
+            line = _told(name, kind, f"now runs on rnn_kernels.{_ours_of(module).__name__}")
+        else:
+            line = _told(name, kind, f"is left: {why}")
+            left.append(line)
+        if report is not None:
+            report(line)
+    if left and report is None:
+        warnings.warn("convert: " + "; ".join(left), stacklevel=2)
+    return model
+
+
+def _ours_of(module: nn.Module) -> type[nn.Module]:
+    return next(ours for ours in _TORCH if isinstance(module, ours))
 
 
 def to_torch(model: nn.Module) -> nn.Module:
-    """The way back from :func:`convert`: replaces our layers in ``model`` by torch.nn's."""
-    return _swapped(model, _TORCH, {})
+    """The way back from :func:`convert`: makes our layers in ``model`` torch.nn's again.
+
+    Warns:
+        UserWarning: a subclass of one of ours has nothing in torch.nn to become, and was left.
+    """
+    for name, module in model.named_modules():
+        if not isinstance(module, tuple(_TORCH)):
+            continue
+        kind = _original(type(module), parametrize.is_parametrized(module))
+        if kind is None:
+            line = _told(name, type(module), "is left: it is a subclass of a layer of ours")
+            warnings.warn(f"to_torch: {line}", stacklevel=2)
+        else:
+            module.__class__ = kind
+    return model
+
+
+def as_torch_layer(module: nn.Module) -> nn.Module:
+    """Torch's own layer for torch.jit.script, with the parameters and hooks of one of ours.
+
+    Warns:
+        UserWarning: always, because torch.jit.script puts it into the model that it is given.
+
+    Raises:
+        NotImplementedError: a subclass of ours, for which torch.nn has no layer.
+    """
+    kind = _original(type(module), parametrize.is_parametrized(module))
+    if kind is None:
+        raise NotImplementedError(
+            f"torch.jit.script cannot compile {_full(type(module))}: trace or export it instead"
+        )
+    warnings.warn(
+        f"torch.jit.script compiles torch.nn's {kind.__name__} in place of rnn_kernels', and leaves"
+        " it in the model; rnn_kernels.convert brings ours back",
+        stacklevel=4,
+    )
+    twin = kind.__new__(kind)
+    twin.__dict__ = {k: copy.copy(v) if isinstance(v, (dict, list)) else v
+                     for k, v in vars(module).items()}  # fmt: skip
+    return twin
+
+
+@contextmanager
+def posing_as_torch(model: nn.Module) -> Iterator[nn.Module]:
+    """Inside, our layers in ``model`` are instances of torch.nn's classes as well.
+
+    For libraries that ask ``isinstance(m, torch.nn.LSTM)`` while they run. The layers stay ours in
+    all they do, except that torch.compile breaks its graph at them, as at torch.nn's. Exact types
+    (``type(m) is torch.nn.LSTM``) need :func:`to_torch`.
+    """
+    posing = []
+    for module in model.modules():
+        kind = type(module)
+        wrapped = parametrize.is_parametrized(module)
+        original = _original(kind, wrapped) if isinstance(module, tuple(_TORCH)) else None
+        if original is not None and not isinstance(module, tuple(_OURS)):
+            module.__class__ = (
+                _parametrized(kind, _joined(original.__bases__[0]))
+                if wrapped
+                else _joined(original)
+            )
+            posing.append((module, kind, type(module)))
+    try:
+        yield model
+    finally:
+        for module, kind, posed in posing:
+            if type(module) is posed:
+                module.__class__ = kind

@@ -12,7 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import backends, cell_functions, fused, ops, products, recomputation, wavefront
+from . import (
+    backends,
+    cell_functions,
+    fused,
+    onnx_layers,
+    ops,
+    padding,
+    portable,
+    products,
+    recomputation,
+    wavefront,
+)
 from .cell_functions import gru_cell, gru_gates, lstm_cell, lstm_gates
 from .lanes import Lanes
 from .weights import Weights, joined, separate
@@ -60,6 +71,12 @@ def layer(
         RuntimeError: sizes, dtypes or devices do not fit together, or the requested backend
             does not support the call.
     """
+    if portable.wanted():
+        portable.refuse_extras(resets=resets, return_cells=cells)
+        if onnx_layers.wanted() and batch_sizes is None:
+            return onnx_layers.layer(cell, input, weights, h0, c0)
+        if resets is None and not cells:
+            return portable.layer(cell, input, weights, h0, c0, batch_sizes)
     if batch_sizes is None and input.shape[0] == 1 and weights[0].w_hr is None:
         return cell_functions.single_step(cell, input, weights, h0, c0, resets, cells)
     flat = [t for w in weights for t in w]
@@ -97,8 +114,11 @@ def _run(
         return fused.run(chosen, cell, input, weights, h0, c0, batch_sizes, resets, cells)
     gx = products.linear(input, w_ih, b_ih)
     gx = gx.unsqueeze(-2) if D == 1 else gx.unflatten(-1, (D, -1))
-    save = torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in (gx, w_hh, b_hh, w_hr, h0, c0)
+    # A trace may be run with gradients or without, whichever it was made with.
+    save = (
+        portable.wanted()
+        or torch.is_grad_enabled()
+        and any(t is not None and t.requires_grad for t in (gx, w_hh, b_hh, w_hr, h0, c0))
     )
     chosen = backends.choose(cell, gx.dtype, gx.device.type, w_hr is not None)  # as autocast has it
     return ops.recurrence(
@@ -118,6 +138,7 @@ def stack(
     batch_sizes: Tensor | None,
     resets: Tensor | None,
     cells: bool,
+    lengths: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
     """A stack of layers of one cell; arguments and results as in :func:`lstm`."""
     swap = batch_first and batch_sizes is None
@@ -125,10 +146,11 @@ def stack(
     if resets is not None and swap:
         resets = resets.transpose(0, 1)
     dropout = dropout if training else 0
-    lengths = wavefront.lengths(cell, x, weights, h0, c0, batch_sizes, dropout)
-    if lengths is not None:
+    run = padding.along(lengths, layer)
+    chunks = wavefront.lengths(cell, x, weights, h0, c0, batch_sizes, dropout)
+    if chunks is not None and lengths is None:
         x, finals_h, finals_c, states = wavefront.run(
-            layer, Lanes(x.device, len(weights)), lengths, cell, x, weights, h0, c0, dropout,
+            layer, Lanes(x.device, len(weights)), chunks, cell, x, weights, h0, c0, dropout,
             batch_sizes, resets, cells,
         )  # fmt: skip
     else:
@@ -137,7 +159,7 @@ def stack(
             if k and dropout:
                 x = F.dropout(x, dropout)
             own = slice(k * len(directions), (k + 1) * len(directions))
-            x, h_n, c_n, c = layer(
+            x, h_n, c_n, c = run(
                 cell,
                 x,
                 directions,
@@ -166,6 +188,7 @@ def lstm(
     training: bool = False,
     batch_first: bool = False,
     batch_sizes: Tensor | None = None,
+    lengths: Tensor | None = None,
     resets: Tensor | None = None,
     return_cells: bool = False,
 ) -> tuple[Tensor, ...]:
@@ -177,6 +200,8 @@ def lstm(
         weights: per layer, one :class:`Weights` per direction.
         dropout: probability, between layers and while ``training``.
         batch_sizes: (T,) int64 on the CPU, as in a PackedSequence.
+        lengths: (B,) int64 on the device of ``input``, for padded input: results are zero from a
+            sequence's end on, final states those of its last step, and nothing waits for a GPU.
         resets: bool, (T, B), (B, T) with ``batch_first``, or (N,) with ``batch_sizes``; where
             true the state is replaced by zero before the step. A reversed direction is cut at
             the same boundary between steps t - 1 and t.
@@ -192,7 +217,7 @@ def lstm(
     """
     y, h_n, c_n, cells = stack(
         "lstm", input, weights, *hx, dropout, training, batch_first, batch_sizes, resets,
-        return_cells,
+        return_cells, lengths,
     )  # fmt: skip
     return (y, h_n, c_n, cells) if return_cells else (y, h_n, c_n)
 
@@ -206,6 +231,7 @@ def gru(
     training: bool = False,
     batch_first: bool = False,
     batch_sizes: Tensor | None = None,
+    lengths: Tensor | None = None,
     resets: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """A stack of GRU layers, as torch.nn.GRU defines it; arguments as in :func:`lstm`.
@@ -218,6 +244,6 @@ def gru(
     """
     y, h_n, _, _ = stack(
         "gru", input, weights, hx, None, dropout, training, batch_first, batch_sizes, resets,
-        False,
+        False, lengths,
     )  # fmt: skip
     return y, h_n

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.fx import Proxy
+from torch.fx.proxy import TraceError
 from torch.nn import Parameter
+
+# As for torch's own modules, whose checks of sizes a trace leaves out as well.
+warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"rnn_kernels\b")
 
 dispatch_modes = getattr(torch._C, "_len_torch_dispatch_stack", None)
 functorch_level = getattr(torch._C._functorch, "maybe_current_level", None)
+_functorch_active = getattr(torch._C, "_are_functorch_transforms_active", None)
 tracing = getattr(torch._C, "_get_tracing_state", None)
 _saved_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
 known = None not in (dispatch_modes, functorch_level, tracing)
@@ -20,8 +28,8 @@ def transformed() -> bool:
 
     Tensors may then be batched or carry tangents, which only plain torch operations understand.
     """
-    if torch.compiler.is_compiling():
-        return False
+    if torch.compiler.is_compiling():  # which knows this question alone
+        return _functorch_active is not None and _functorch_active()
     return forward_ad._current_level >= 0 or (
         functorch_level is not None and functorch_level() is not None
     )
@@ -69,3 +77,23 @@ def plain(*tensors: Tensor | None) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and not torch.is_autocast_enabled("cuda")
     )
+
+
+def symbolic(value: object) -> bool:
+    """True for what torch.fx.symbolic_trace hands a module in place of a tensor."""
+    return isinstance(value, Proxy)
+
+
+def leaf(module: nn.Module, input: Proxy, hx: object, **options: object) -> object:
+    """Records the whole module as one node of torch.fx's graph, as torch's own layers are.
+
+    Raises:
+        TraceError: the module is all there is to trace.
+    """
+    path = input.tracer.path_of_module(module)
+    if not path:
+        name = type(module).__name__
+        raise TraceError(f"{name} is a leaf of torch.fx's graphs: trace a model that contains it")
+    args = (input,) if hx is None else (input, hx)
+    given = {k: v for k, v in options.items() if v is not None and v is not False}
+    return input.tracer.create_proxy("call_module", path, args, given)

@@ -1,10 +1,16 @@
-"""convert() and to_torch(): in place, the same parameters, and back."""
+"""convert(), to_torch() and posing_as_torch(): in place, the same objects, and back."""
 
 from __future__ import annotations
 
+import copy
+import pickle
+import warnings
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 import rnn_kernels as rk
 
@@ -19,10 +25,28 @@ class Model(nn.Module):
         self.cell = nn.GRUCell(4, 4)
         self.shared = self.blocks[0]
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x, _ = self.blocks[0](self.embed(x))
         x, _ = self.blocks[1](x)
         return self.cell(x[-1])
+
+
+class Doubling(nn.LSTM):
+    """A subclass that wraps forward, and has a method of its own."""
+
+    def forward(self, x: Tensor, hx: tuple | None = None) -> tuple:
+        y, state = super().forward(x, hx)
+        return 2 * y, state
+
+    def width(self) -> int:
+        return self.hidden_size
+
+
+class Named(nn.GRU):
+    """A subclass that only adds a method."""
+
+    def width(self) -> int:
+        return self.hidden_size
 
 
 def test_there_and_back() -> None:
@@ -45,60 +69,161 @@ def test_there_and_back() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_layer_itself(name: str) -> None:
     layer = getattr(nn, name)(3, 4).eval()
-    ours = rk.convert(layer)
-    assert type(ours) is getattr(rk, name) and not ours.training
-    assert type(layer) is getattr(nn, name)
-    assert type(rk.to_torch(ours)) is getattr(nn, name)
+    assert rk.convert(layer) is layer
+    assert type(layer) is getattr(rk, name) and not layer.training
+    assert rk.to_torch(layer) is layer and type(layer) is getattr(nn, name)
 
 
-def test_a_layer_under_two_names_of_one_parent() -> None:
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a = self.b = nn.LSTM(3, 4)
+@pytest.mark.parametrize("name", NAMES)
+def test_whoever_knows_the_layer_still_does(name: str) -> None:
+    """Lists that modules keep, hooks, and what torch.compile made of it."""
+    layer, calls = getattr(nn, name)(3, 4), []
+    layer.register_forward_hook(lambda module, args, output: calls.append(module))
+    layer.compile(backend="eager")
+    x = torch.randn(2, 3) if name in NAMES[2:] else torch.randn(5, 2, 3)
+    expected = layer(x)
+    elsewhere = [layer]
+    rk.convert(nn.Sequential(layer))
+    assert type(elsewhere[0]) is getattr(rk, name)
+    torch.testing.assert_close(elsewhere[0](x), expected)
+    assert calls == [layer, layer]
 
-    model = rk.convert(Twice())
-    assert type(model.a) is rk.LSTM and model.b is model.a
+
+@pytest.mark.parametrize("kind", [Doubling, Named])
+def test_a_subclass_becomes_both(kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = nn.ModuleList([kind(3, 4, 2)]), torch.randn(5, 2, 3)
+    expected = model[0](x)
+    rk.convert(model)
+    ours = rk.LSTM if kind is Doubling else rk.GRU
+    assert isinstance(model[0], kind) and isinstance(model[0], ours) and model[0].width() == 4
+    torch.testing.assert_close(model[0](x), expected)
+    ran: list[object] = []
+    real = ours._run
+    monkeypatch.setattr(ours, "_run", lambda self, *args: ran.append(self) or real(self, *args))
+    model[0](x)
+    assert ran == [model[0]]  # our kernels, not torch's
+    for twin in (copy.deepcopy(model[0]), pickle.loads(pickle.dumps(model[0]))):
+        assert type(twin) is type(model[0])
+        torch.testing.assert_close(twin(x), expected)
+    assert type(rk.to_torch(model)[0]) is kind
+    torch.testing.assert_close(model[0](x), expected)
 
 
-def test_old_and_new_layer_are_apart() -> None:
-    """They share parameters, but not the places where parameters and hooks are kept."""
-    old = nn.GRU(3, 4)
-    old.compile()
-    new, x = rk.convert(old), torch.randn(5, 2, 3)
-    assert new._compiled_call_impl is None and new.weight_hh_l0 is old.weight_hh_l0
-    new.double().register_buffer("mine", torch.ones(1))
-    new.weight_hh_l0 = nn.Parameter(torch.zeros(12, 4, dtype=torch.float64))
-    assert not hasattr(old, "mine") and old.weight_hh_l0.abs().sum() > 0
-    assert new(x.double())[0].dtype == torch.float64
+@pytest.mark.parametrize("name", NAMES)
+def test_a_parametrized_layer(name: str) -> None:
+    layer = getattr(nn, name)(3, 4)
+    weight = "weight_hh" if name.endswith("Cell") else "weight_hh_l0"
+    parametrize.register_parametrization(layer, weight, nn.Tanh())
+    x = torch.randn(2, 3) if name.endswith("Cell") else torch.randn(5, 2, 3)
+    expected = layer(x)
+    rk.convert(layer)
+    assert isinstance(layer, getattr(rk, name)) and not isinstance(layer, getattr(nn, name))
+    torch.testing.assert_close(layer(x), expected)
+    with rk.posing_as_torch(layer):
+        assert isinstance(layer, getattr(nn, name))
+        torch.testing.assert_close(layer(x), expected)
+    rk.to_torch(layer)
+    assert isinstance(layer, getattr(nn, name)) and not isinstance(layer, getattr(rk, name))
+    torch.testing.assert_close(layer(x), expected)
+    rk.convert(layer)
+    parametrize.remove_parametrizations(layer, weight)
+    assert type(layer) is getattr(rk, name)
+    torch.testing.assert_close(layer(x), expected)
+
+
+def replaced(layer: nn.Module) -> nn.Module:
+    layer.forward = layer.forward
+    return layer
+
+
+def scripted(layer: nn.Module) -> nn.Module:
+    return torch.jit.script(layer)
+
+
+def quantized(layer: nn.Module) -> nn.Module:
+    model = torch.ao.quantization.quantize_dynamic(nn.Sequential(layer), {nn.LSTM})
+    return model[0]
+
+
+LEFT = [
+    (lambda layer: nn.RNN(3, 4), "RNN is left: there are kernels for the LSTM and the GRU alone"),
+    (lambda layer: nn.RNNCell(3, 4), "RNNCell is left: there are kernels for the LSTM and"),
+    (replaced, "LSTM is left: its forward was replaced on the instance"),
+    (scripted, "is left: TorchScript has compiled it"),
+    (quantized, "is left: it is quantized"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("made", "why"), LEFT)
+def test_what_is_left_is_said(made: Callable[[nn.Module], nn.Module], why: str) -> None:
+    model = nn.ModuleList([nn.Linear(1, 1), made(nn.LSTM(3, 4)), nn.GRU(3, 4)])
+    kind, lines = type(model[1]), []
+    with pytest.warns(UserWarning, match=f"convert: 1: .*{why}"):
+        rk.convert(model)
+    assert type(model[1]) is kind and type(model[2]) is rk.GRU
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rk.convert(model, report=lines.append)
+    assert len(lines) == 1 and lines[0].startswith("1: ") and why in lines[0]
+
+
+def test_a_report_of_what_became_of_each() -> None:
+    model, lines = nn.ModuleDict({"a": Model(), "b": Doubling(3, 4)}), []
+    rk.convert(model, report=lines.append)
+    assert lines == [
+        "a.blocks.0: torch.nn.modules.rnn.LSTM now runs on rnn_kernels.LSTM",
+        "a.blocks.1.0: torch.nn.modules.rnn.GRU now runs on rnn_kernels.GRU",
+        "a.cell: torch.nn.modules.rnn.GRUCell now runs on rnn_kernels.GRUCell",
+        f"b: {__name__}.Doubling now runs on rnn_kernels.LSTM",
+    ]
+    lines.clear()
+    rk.convert(model, report=lines.append)  # again, with nothing to do
+    assert lines == []
+    layer = nn.GRU(3, 4)
+    rk.convert(layer, report=lines.append)
+    assert lines == ["(the model itself): torch.nn.modules.rnn.GRU now runs on rnn_kernels.GRU"]
+
+
+def test_subclasses_of_ours_have_no_way_back() -> None:
+    class Mine(rk.GRU):
+        pass
+
+    model = nn.Sequential(Mine(3, 4))
+    with pytest.warns(UserWarning, match="0: .*Mine is left: it is a subclass of a layer of ours"):
+        rk.to_torch(model)
+    assert type(model[0]) is Mine
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_hooks_and_weight_norm_come_along() -> None:
+def test_weight_norm_comes_along() -> None:
     normed = nn.utils.weight_norm(nn.LSTM(3, 4), "weight_hh_l0")
-    ours, x = rk.convert(nn.Sequential(normed)), torch.randn(5, 2, 3)
-    assert type(ours[0]) is rk.LSTM
+    x = torch.randn(5, 2, 3)
     with torch.no_grad():
         normed.weight_hh_l0_g.mul_(2)
-    torch.testing.assert_close(ours(x)[0], normed(x)[0])
+    expected = normed(x)[0]
+    ours = rk.convert(nn.Sequential(normed))
+    assert type(ours[0]) is rk.LSTM
+    torch.testing.assert_close(ours(x)[0], expected)
+    with torch.no_grad():
+        normed.weight_hh_l0_g.mul_(2)
+    assert not torch.allclose(ours(x)[0], expected)
 
-    model, calls = nn.Sequential(nn.LSTM(3, 4)), []
-    model[0].register_forward_hook(lambda *args: calls.append(1))
-    x, expected = torch.randn(5, 2, 3), model(torch.ones(5, 2, 3))[0]
-    torch.testing.assert_close(rk.convert(model)(torch.ones(5, 2, 3))[0], expected)
-    model(x)
-    assert len(calls) == 3
 
-
-def test_subclasses_are_left_alone() -> None:
-    class Mine(nn.LSTM):
-        pass
-
-    model = nn.ModuleList([Mine(3, 4), nn.RNN(3, 4), nn.GRU(3, 4)])
-    nn.utils.parametrize.register_parametrization(model[2], "weight_hh_l0", nn.Identity())
-    kinds = [type(layer) for layer in model]
-    rk.convert(model)
-    assert [type(layer) for layer in model] == kinds
+@pytest.mark.support("isinstance(m, torch.nn.…), in rk.posing_as_torch", "all")
+@pytest.mark.parametrize("name", NAMES)
+def test_posing(name: str) -> None:
+    layer, kind = getattr(rk, name)(3, 4), getattr(nn, name)
+    x = torch.randn(2, 3) if name.endswith("Cell") else torch.randn(5, 2, 3)
+    expected, model = layer(x), nn.Sequential(layer)
+    assert not isinstance(layer, kind)
+    with pytest.raises(KeyError), rk.posing_as_torch(model) as same:
+        assert same is model and isinstance(model[0], kind) and isinstance(model[0], type(layer))
+        torch.testing.assert_close(layer(x), expected)
+        twin = pickle.loads(pickle.dumps(layer))
+        torch.testing.assert_close(twin(x), expected)
+        raise KeyError
+    assert type(layer) is getattr(rk, name)
 
 
 def test_checkpoints_interchange() -> None:

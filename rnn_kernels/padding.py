@@ -1,0 +1,85 @@
+"""Layers of padded sequences whose lengths nobody waits for: every step is taken, and what follows
+a sequence's end is zero.
+
+A reversed direction reads each sequence from its own end, so that initial states enter there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import onnx_layers, portable
+from .weights import Weights
+
+
+def layer(
+    run: Callable[..., tuple[Tensor | None, ...]],
+    lengths: Tensor,
+    cell: str,
+    x: Tensor,
+    weights: Sequence[Weights],
+    h0: Tensor,
+    c0: Tensor | None,
+    *,
+    batch_sizes: None = None,
+    resets: Tensor | None = None,
+    cells: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """Results of ``run``, which is :func:`rnn_kernels.functional.layer`, for sequences of lengths
+    (B,) on x's device; those below 0 count as 0, those above T as T. Arguments are ``run``'s, x is
+    (T, B, I); results are zero from a sequence's end on."""
+    if onnx_layers.wanted():
+        portable.refuse_extras(resets=resets, return_cells=cells)
+        return onnx_layers.layer(cell, x, weights, h0, c0, lengths)
+    T = x.shape[0]
+    lengths = lengths.clamp(0, T)
+    t = torch.arange(T, device=x.device)[:, None]
+    inside = t < lengths
+    # What lies beyond the ends, be it NaN, takes no part in the products for the weights either.
+    x = torch.where(inside[..., None], x, 0)
+    there = torch.where(inside, lengths - 1 - t, t)  # its own inverse
+    done = []
+    for d, w in enumerate(weights):
+        own, flags, again = x, resets, inside[..., None]
+        if d:
+            own = _along(x, there)
+            flags = None if resets is None else _later(resets, there)
+        one = partial(run, cell, own, [w], h0[d : d + 1], None if c0 is None else c0[d : d + 1])
+        y, _, _, c = one(resets=flags, cells=c0 is not None)
+        h_n, c_n = (
+            None if first is None else _last(values, first[d], lengths)
+            for values, first in ((y, h0), (c, c0))
+        )
+        results = [torch.where(again, v, 0) for v in ([y, c] if cells else [y])]
+        done.append(([_along(v, there) if d else v for v in results], h_n, c_n))
+    values, h_n, c_n = zip(*done, strict=True)
+    y, *c = (torch.cat(both, -1) for both in zip(*values, strict=True))
+    return y, torch.stack(h_n), None if c0 is None else torch.stack(c_n), c[0] if cells else None
+
+
+def _along(values: Tensor, there: Tensor) -> Tensor:
+    """values (T, B, F), of each sequence the step that ``there`` (T, B) names."""
+    return values.gather(0, there[..., None].expand(-1, -1, values.shape[2]))
+
+
+def _later(resets: Tensor, there: Tensor) -> Tensor:
+    """The flags between a sequence's step ``there`` and the next one, from which its state comes.
+    The first step of all comes from the initial state."""
+    flags = resets.roll(-1, 0).gather(0, there)
+    return torch.cat((torch.zeros_like(flags[:1]), flags[1:]))
+
+
+def _last(values: Tensor, first: Tensor, lengths: Tensor) -> Tensor:
+    """values (T, B, F) after each sequence's last step; ``first`` (B, F) where it has none."""
+    index = (lengths - 1).clamp(min=0)[None, :, None].expand(1, -1, values.shape[2])
+    return torch.where(lengths[:, None] > 0, values.gather(0, index)[0], first.to(values.dtype))
+
+
+def along(lengths: Tensor | None, run: Callable[..., Any]) -> Callable[..., Any]:
+    """``run``, which is :func:`rnn_kernels.functional.layer`, for sequences of those lengths."""
+    return run if lengths is None else partial(layer, run, lengths)

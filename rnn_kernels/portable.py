@@ -1,0 +1,62 @@
+"""Torch's own layers, for what leaves the process: traces, scripts and ONNX files.
+
+They run where this package is not installed; an ONNX file holds one LSTM or GRU node per layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .tracing import tracing
+from .weights import Weights
+
+_LAYERS = {"lstm": torch.lstm, "gru": torch.gru}
+_CELLS = {"lstm": torch.lstm_cell, "gru": torch.gru_cell}
+
+
+def wanted() -> bool:
+    """True while torch.jit.trace or torch.onnx.export records what runs."""
+    if torch.onnx.is_in_onnx_export():
+        return True
+    return not torch.compiler.is_compiling() and tracing is not None and tracing() is not None
+
+
+def refuse_extras(**extras: object) -> None:
+    """Raises NotImplementedError for what a file cannot hold.
+
+    A trace without a file keeps this package's operator for them.
+    """
+    named = [name for name, value in extras.items() if value is not None and value is not False]
+    if named and torch.onnx.is_in_onnx_export():
+        raise NotImplementedError(f"ONNX has no node for a layer with {' or '.join(named)}")
+
+
+def layer(
+    cell: str,
+    x: Tensor,
+    weights: Sequence[Weights],
+    h0: Tensor,
+    c0: Tensor | None,
+    batch_sizes: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor | None, None]:
+    """y, h_n and c_n of :func:`rnn_kernels.functional.layer`, without gradients' rules of ours."""
+    flat = [t for w in weights for t in w if t is not None]
+    bias, both = weights[0].b_ih is not None, len(weights) == 2
+    states = h0 if c0 is None else (h0, c0)
+    options = (states, flat, bias, 1, 0.0, False, both)
+    if batch_sizes is None:
+        y, *finals = _LAYERS[cell](x, *options, False)
+    else:
+        y, *finals = _LAYERS[cell](x, batch_sizes, *options)
+    return y, finals[0], finals[1] if c0 is not None else None, None
+
+
+def step(
+    cell: str, x: Tensor, w: Weights, h: Tensor, c: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """The new h and c of a cell."""
+    found = _CELLS[cell](x, h if c is None else (h, c), *w[:4])
+    return (found, None) if c is None else found

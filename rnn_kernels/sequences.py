@@ -1,0 +1,157 @@
+"""The forms in which sequences come, and how results get back the form of the input.
+
+Sizes: T time, B batch, I input, F features of a result, N rows of a packed sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from . import module_checks
+
+
+class Sequences(NamedTuple):
+    """What a stack of layers takes.
+
+    Attributes:
+        x: (T, B, I), or (B, T, I) with batch_first; (N, I) where rows are packed.
+        B: how many sequences there are.
+        formed: gives a result, shaped as x with F features, the form of the input.
+        resets: (T, B), (B, T) or (N,) bool, or None.
+        batched: whether states have a dimension of B already.
+        batch_sizes: (T,) int64 on the CPU where rows are packed, else None.
+        order, back: (B,), the permutation of sequences that packed them, and its inverse, or None.
+        lengths: (B,) int64 where padded steps have still to be told apart, else None.
+    """
+
+    x: Tensor
+    B: int
+    formed: Callable[[Tensor], Any]
+    resets: Tensor | None = None
+    batched: bool = True
+    batch_sizes: Tensor | None = None
+    order: Tensor | None = None
+    back: Tensor | None = None
+    lengths: Tensor | None = None
+
+
+def read(
+    input: Any,
+    batch_first: bool,
+    lengths: Tensor | Sequence[int] | None,
+    resets: Any,
+    states: Sequence[Tensor] | None,
+) -> Sequences:
+    """The input of a module, whichever form it has. Raises the errors of each form."""
+    if lengths is not None and (isinstance(input, PackedSequence) or input.is_nested):
+        raise TypeError("lengths are for padded input; packed and nested input have their own")
+    if isinstance(input, PackedSequence):
+        return _packed(input, resets, states)
+    if input.is_nested:
+        return _nested(input, batch_first, resets)
+    if lengths is not None:
+        return _padded(input, 0 if batch_first else 1, lengths, resets)
+    if input.dim() == 3:
+        B = input.size(0 if batch_first else 1)
+        return Sequences(input, B, lambda values: values, resets)
+    batch_dim = 0 if batch_first else 1
+    return Sequences(
+        input.unsqueeze(batch_dim),
+        1,
+        lambda values: values.squeeze(batch_dim),
+        None if resets is None else resets.unsqueeze(batch_dim),
+        batched=False,
+    )
+
+
+def _packed(input: PackedSequence, resets: Any, states: Sequence[Tensor] | None) -> Sequences:
+    x, batch_sizes, order, back = input
+    if order is not None:
+        B = order.size(0)  # sequences of no steps among them
+    elif torch.compiler.is_compiling() and states is not None:
+        B = states[0].size(1)  # a compiler knows sizes, not values
+    else:
+        B = batch_sizes[0].item()
+
+    def formed(values: Tensor) -> PackedSequence:
+        return PackedSequence(values, batch_sizes, order, back)
+
+    rows = module_checks.packed_resets(resets, input)
+    return Sequences(x, B, formed, rows, True, batch_sizes, order, back)
+
+
+def _ragged(
+    lengths: Tensor, starts: Tensor, stride: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """batch_sizes, order, back, and where each packed row lies: step t of b at
+    ``starts[b] + t * stride``. Lengths are on the CPU."""
+    sizes, order = lengths.sort(descending=True, stable=True)
+    T = max(1, int(sizes[0])) if len(sizes) else 1
+    t = torch.arange(T, device="cpu")[:, None]
+    inside = t < sizes
+    index = (starts[order] + t * stride)[inside]
+    return inside.sum(1), order.to(device), order.argsort().to(device), index.to(device)
+
+
+def _padded(x: Tensor, batch_dim: int, given: Tensor | Sequence[int], resets: Any) -> Sequences:
+    """Padded sequences with their lengths: packed, where the lengths are at hand.
+
+    On another device they are not, nor while a compiler makes a graph for all of them.
+    """
+    if x.dim() != 3:
+        raise RuntimeError(f"lengths are for a batch, 3-D input; got {x.dim()}-D input")
+    B, T = x.size(batch_dim), x.size(1 - batch_dim)
+    lengths = module_checks.lengths(given, B, T)
+    module_checks.resets(resets, x)
+    if lengths.device.type != "cpu" or torch.compiler.is_compiling() or not B or not T:
+        lengths = lengths.to(x.device)
+        return Sequences(x, B, lambda values: values, resets, lengths=lengths)
+    each = torch.arange(B, device="cpu")
+    starts, stride = (each, B) if batch_dim else (each * T, 1)
+    batch_sizes, order, back, index = _ragged(lengths, starts, stride, x.device)
+    lead = x.shape[:2]
+
+    def formed(values: Tensor) -> Tensor:
+        padded = values.new_zeros(B * T, values.shape[1]).index_copy(0, index, values)
+        return padded.view(*lead, -1)
+
+    rows = x.flatten(0, 1).index_select(0, index)
+    flags = None if resets is None else resets.flatten().index_select(0, index)
+    return Sequences(rows, B, formed, flags, True, batch_sizes, order, back)
+
+
+def _nested(x: Tensor, batch_first: bool, resets: Any) -> Sequences:
+    """A jagged nested tensor (B, jagged, I): its rows are packed, and never padded."""
+    if x.layout != torch.jagged:
+        raise NotImplementedError(
+            "nested input should have layout torch.jagged: "
+            "torch.nested.nested_tensor(tensors, layout=torch.jagged)"
+        )
+    if not batch_first:
+        raise RuntimeError("nested input is (B, jagged, I), which needs batch_first=True")
+    if x.dim() != 3 or x.lengths() is not None or x._ragged_idx != 1:
+        raise NotImplementedError(
+            "nested input should be contiguous, (B, jagged, I): call .contiguous()"
+        )
+    values, offsets = x.values(), x.offsets()
+    starts = offsets[:-1].cpu()
+    lengths = offsets.diff().cpu()
+    batch_sizes, order, back, index = _ragged(lengths, starts, 1, values.device)
+    flags = None
+    if resets is not None:
+        if not resets.is_nested or resets.values().shape != values.shape[:1]:
+            raise TypeError("resets should be a nested tensor (B, jagged) of the lengths of input")
+        module_checks.resets(resets.values()[None], values[None])
+        flags = resets.values().index_select(0, index)
+
+    def formed(rows: Tensor) -> Tensor:
+        jagged = rows.new_empty(len(rows), rows.shape[1]).index_copy(0, index, rows)
+        return torch.nested.nested_tensor_from_jagged(jagged, offsets)
+
+    rows = values.index_select(0, index)
+    return Sequences(rows, len(starts), formed, flags, True, batch_sizes, order, back)
