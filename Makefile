@@ -1,7 +1,9 @@
 # make demo   train a small language model with torch.nn and with rnn_kernels, side by side
 # make test   check style, run all tests (EMULATE=asan: the CUDA kernels under AddressSanitizer)
 # make bench  measure against torch.nn and others (QUICK=1: a look of two minutes)
-# make lint   check style only
+# make lint   check style and types only
+# make support    run what docs/support.md stands on, and write it
+# make libraries  install libraries that contain recurrent layers, and train their models with ours
 # make gpu    on a machine with a GPU: build, test, sanitize and measure there (QUICK=1: in 3 minutes)
 #
 # Each sets up .venv first, but for `make gpu`, which takes the python3 that is there, with torch,
@@ -23,13 +25,20 @@ SANITIZED := EMULATE=asan ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$(shell \
 SELECT := -m emulated
 endif
 
-.PHONY: demo test bench lint gpu
+.PHONY: demo test bench lint gpu support libraries
 
 demo: $(READY)
 	$(BIN)/python examples/char_lm.py --compare
 
 test: lint
 	$(SANITIZED) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(SELECT)
+
+support: $(READY)
+	$(BIN)/python -m pytest --write-support -m support
+
+libraries: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[libraries]"
+	$(BIN)/python -m pytest tests/test_libraries.py
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
@@ -39,6 +48,7 @@ bench: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(CPP) $(TEST_CPP)
 
 PARALLEL = $(shell $(PYTHON) -c "import xdist" 2>/dev/null && printf -- '-n auto --maxprocesses 12')

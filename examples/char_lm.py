@@ -4,6 +4,7 @@ python examples/char_lm.py                     # train with rnn_kernels, and wri
 python examples/char_lm.py --compare           # train torch.nn's beside it, and draw both
 python examples/char_lm.py --save model.pt
 python examples/char_lm.py --load model.pt --implementation torch.nn
+torchrun --nproc-per-node 2 examples/char_lm.py --ddp      # or --fsdp: train on two processes
 """
 
 import argparse
@@ -18,6 +19,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import torch
+from comparison import draw, table
 from corpus import Corpus, Vocabulary, chunks, standard_library_text
 from language_model import (
     CELLS,
@@ -29,11 +31,11 @@ from language_model import (
     sample,
     save,
 )
+from ranks import Ranks, can_shard, together, told
 
 import rnn_kernels
 
 STEPS = 400
-EARLY = 50
 
 
 class OptionError(Exception):
@@ -74,9 +76,11 @@ def option_parser() -> OptionParser:
     some_text = _checked(str, bool, "a text of at least one character")
     parser = OptionParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
 
-    def add(name: str, text: str, **settings: Any) -> None:
+    one_of = parser.add_mutually_exclusive_group()
+
+    def add(name: str, text: str, to: Any = parser, **settings: Any) -> None:
         default = " (%(default)s)" if "default" in settings else ""
-        parser.add_argument(name, help=text + default, **settings)
+        to.add_argument(name, help=text + default, **settings)
 
     add("--implementation", "whose layers", choices=IMPLEMENTATIONS, default="rnn_kernels")
     add("--backend", "backend of rnn_kernels: auto, cpu or reference", default="auto")
@@ -98,7 +102,10 @@ def option_parser() -> OptionParser:
     add("--prompt", "text that the sample goes on from", type=some_text, default="def ")
     add("--save", "file to write the trained model to", type=Path)
     add("--load", "file to start from, with its shape and its corpus", type=Path)
-    add("--compare", "train both implementations, step by step", action="store_true")
+    add("--compare", "train both implementations, step by step", one_of, action="store_true")
+    for mode, how in (("ddp", "DistributedDataParallel"), ("fsdp", "fully_shard")):
+        text = f"share --batch out over the processes of torchrun: {how}"
+        add(f"--{mode}", text, one_of, action="store_const", dest="mode", const=mode)
     add("--plot", "PNG that --compare draws", type=Path, default="char_lm.png")
     return parser
 
@@ -123,11 +130,22 @@ def parse(
                 raise OptionError(f"--{name}: {options.load} has {saved[name]}; leave it out")
     if options.steps is None:
         options.steps = 0 if options.load and not options.compare else STEPS
-    if options.save:
+    _check_ranks(options.mode, options.batch)
+    if options.save and told("RANK", 0) == 0:
         _check_writable("--save", options.save)
     if options.compare:
         _check_writable("--plot", options.plot)
     return options, weights, vocabulary
+
+
+def _check_ranks(mode: str | None, batch: int) -> None:
+    count = told("WORLD_SIZE", 1)
+    if mode is None and count > 1:
+        raise OptionError(f"torchrun started {count} processes; add --ddp or --fsdp")
+    if mode == "fsdp" and not can_shard():
+        raise OptionError(f"--fsdp: torch {torch.__version__} needs a GPU for it; use --ddp")
+    if batch % count:
+        raise OptionError(f"--batch: {batch} streams cannot be shared out over {count} processes")
 
 
 def _check_writable(option: str, path: Path) -> None:
@@ -180,71 +198,33 @@ def build(
     return model
 
 
-def train(trainers: dict[str, Trainer], corpus: Corpus, options: argparse.Namespace) -> None:
+def train(
+    trainers: dict[str, Trainer], corpus: Corpus, options: argparse.Namespace, ranks: Ranks
+) -> None:
     """Give every trainer the same chunks, in turns: all meet the same machine conditions."""
 
     def validate(step: int) -> None:
         found = {n: t.validate(corpus.validation, options.length) for n, t in trainers.items()}
         listed = ", ".join(f"{name} {bits:.3f}" for name, bits in found.items())
-        bar.write(f"step {step:5}: validation bits per character: {listed}")
+        if not silent:
+            bar.write(f"step {step:5}: validation bits per character: {listed}")
 
     batches = enumerate(islice(cycle(chunks(corpus.train, options.length)), options.steps), 1)
     turns = list(trainers.values())
+    silent = ranks.number > 0
+    tqdm = _optional("tqdm").tqdm
     # disable=None: no bar where stderr is a file.
-    with _optional("tqdm").tqdm(batches, total=options.steps, unit="step", disable=None) as bar:
+    with tqdm(batches, total=options.steps, unit="step", disable=silent or None) as bar:
         validate(0)
         for step, chunk in bar:
             for trainer in turns if step % 2 else reversed(turns):
-                torch.manual_seed(options.seed + step)  # one dropout mask for all
+                # One dropout mask for all implementations, and another for each rank.
+                torch.manual_seed((options.seed + step) * ranks.count + ranks.number)
                 trainer.step(*chunk)
             state = (f"{t.losses[-1]:.2f} bits at {t.tokens_per_second:,.0f}/s" for t in turns)
             bar.set_postfix_str(", ".join(state), refresh=False)
             if step % options.eval_every == 0 or step == options.steps:
                 validate(step)
-
-
-def table(trainers: dict[str, Trainer]) -> str:
-    """Return the final numbers of both implementations."""
-    baseline = trainers["torch.nn"].tokens_per_second
-    lines = [f"{'implementation':<16}{'validation bpc':>16}{'tokens/s':>12}{'ratio':>8}"]
-    for name, trainer in trainers.items():
-        speed = trainer.tokens_per_second
-        bpc = trainer.validation[-1][1]
-        lines.append(f"{name:<16}{bpc:>16.3f}{speed:>12,.0f}{speed / baseline:>8.2f}")
-    curves = (trainer.losses for trainer in trainers.values())
-    apart = [abs(first - second) for first, second in zip(*curves, strict=True)]
-    # Rounding errors grow with every step of training: only the early steps can show a fault.
-    lines.append("largest difference of the training losses, in bits per character:")
-    lines.append(f"  {max(apart[:EARLY]):.1e} in the first {len(apart[:EARLY])} steps")
-    lines.append(f"  {max(apart):.1e} in all {len(apart)} steps")
-    return "\n".join(lines)
-
-
-def draw(trainers: dict[str, Trainer], title: str, path: Path) -> None:
-    """Write a PNG of both loss curves and both speeds."""
-    from matplotlib import pyplot as plt
-
-    figure, (losses, speeds) = plt.subplots(
-        1, 2, figsize=(12, 5), width_ratios=(2, 1), layout="constrained"
-    )
-    # One curve lies on the other: the wide pale one shows on both sides of the thin one.
-    looks = [("tab:blue", {"linewidth": 4, "alpha": 0.4}, "o"), ("tab:red", {"linewidth": 1}, "x")]
-    for (name, trainer), (color, line, mark) in zip(trainers.items(), looks, strict=True):
-        steps = range(1, len(trainer.losses) + 1)
-        losses.plot(steps, trainer.losses, color=color, label=f"{name}, training", **line)
-        points = zip(*trainer.validation, strict=True)
-        label = f"{name}, validation"
-        losses.plot(*points, mark, color=color, label=label, markersize=9, fillstyle="none")
-        bars = speeds.bar(name, trainer.tokens_per_second, color=color, alpha=0.7)
-        speeds.bar_label(bars, fmt="{:,.0f}", padding=2)
-    losses.set(title=title, xlabel="training step", ylabel="bits per character")
-    losses.legend()
-    losses.grid(alpha=0.3)
-    ratio = trainers["rnn_kernels"].tokens_per_second / trainers["torch.nn"].tokens_per_second
-    speeds.set(title=f"training speed: {ratio:.2f} × torch.nn", ylabel="tokens per second")
-    speeds.yaxis.set_major_formatter("{x:,.0f}")
-    figure.savefig(path, format="png", dpi=120)
-    plt.close(figure)
 
 
 def run(argv: Sequence[str] | None) -> dict[str, Trainer]:
@@ -257,22 +237,33 @@ def run(argv: Sequence[str] | None) -> dict[str, Trainer]:
     corpus = read_corpus(options, vocabulary)
     names = list(IMPLEMENTATIONS) if options.compare else [options.implementation]
     with ExitStack() as stack:
-        models = {name: build(options, name, corpus.vocabulary, weights) for name in names}
+        ranks = stack.enter_context(together(options.mode))
+        corpus.train, corpus.validation = map(ranks.share, (corpus.train, corpus.validation))
+        models = {
+            name: build(options, name, corpus.vocabulary, weights).to(ranks.device)
+            for name in names
+        }
         try:
             stack.enter_context(rnn_kernels.backend(options.backend))
             for model in models.values():
                 model(corpus.train[:1])
         except (RuntimeError, ValueError) as error:
             raise OptionError(f"--backend: {error}") from error
-        trainers = {name: Trainer(model, options.lr) for name, model in models.items()}
-        train(trainers, corpus, options)
+        trainers = {
+            name: Trainer(ranks.wrap(model), options.lr, ranks) for name, model in models.items()
+        }
+        train(trainers, corpus, options, ranks)
         if options.compare:
             title = f"{options.cell.upper()} of {options.layers} x {options.hidden} units"
             draw(trainers, f"{title}, same seed and batches", options.plot)
             print(table(trainers))
-        model = models[options.implementation]
+        weights = ranks.weights(models[options.implementation])
+        if ranks.number > 0:
+            return trainers
+        model = build(options, options.implementation, corpus.vocabulary, weights)
         if options.save:
             save(options.save, model, corpus.vocabulary, vars(options))
+        model.to(ranks.device)
         torch.manual_seed(options.seed)
         written = sample(
             model, corpus.vocabulary, options.prompt, options.sample, options.temperature
@@ -287,7 +278,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run(argv)
     except OptionError as error:
-        print("char_lm:", *str(error).split(), file=sys.stderr)
+        if told("LOCAL_RANK", 0) == 0:  # the others of this machine say the same
+            print("char_lm:", *str(error).split(), file=sys.stderr)
         return 2
     return 0
 

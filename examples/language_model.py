@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from corpus import Vocabulary, chunks
+from ranks import Ranks
 from torch import Tensor, nn
 
 import rnn_kernels
@@ -19,6 +20,7 @@ SHAPE = ("cell", "embedding", "hidden", "layers")
 SAVED = (*SHAPE, "batch", "corpus_size", "dropout", "length", "lr", "seed")
 CHECKPOINT = ("model", "characters", "options")
 CLIP = 1.0
+ALONE = Ranks()
 
 # What a recurrent layer carries from one chunk to the next: (h, c) of an LSTM, h of a GRU.
 State = tuple[Tensor, Tensor] | Tensor | None
@@ -47,14 +49,18 @@ class LanguageModel(nn.Module):
         self.readout = nn.Linear(hidden, characters)
 
     def forward(self, numbers: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """Return the logits of each next character of (time, batch) numbers, and the state."""
+        """Return the logits of each next character of (time, batch) numbers, and the state.
+
+        The logits have one row for each of the numbers, as matrices come out of a product: FSDP
+        warns of results that are views.
+        """
         outputs, state = self.recurrent(self.embedding(numbers), state)
-        return self.readout(self.dropout(outputs)), state
+        return self.readout(self.dropout(outputs).flatten(0, 1)), state
 
 
 def bits(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the cross-entropy in bits per character."""
-    return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()) / math.log(2)
+    return nn.functional.cross_entropy(logits, targets.flatten()) / math.log(2)
 
 
 def _detached(state: State) -> State:
@@ -64,11 +70,12 @@ def _detached(state: State) -> State:
 class Trainer:
     """Truncated back-propagation of one model: the state goes on from chunk to chunk."""
 
-    def __init__(self, model: LanguageModel, lr: float) -> None:
+    def __init__(self, model: nn.Module, lr: float, ranks: Ranks = ALONE) -> None:
         self.model = model
         self.losses: list[float] = []
         self.validation: list[tuple[int, float]] = []
         self._state: State = None
+        self._ranks = ranks
         self._optimizer = torch.optim.Adam(model.parameters(), lr=lr)
         self._speeds: list[float] = []
 
@@ -84,11 +91,13 @@ class Trainer:
         loss = bits(logits, targets)
         self._optimizer.zero_grad()
         loss.backward()
+        # By the norm of the whole gradient: DDP's is whole, and that of shards is summed up.
         nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         self._optimizer.step()
         self._state = _detached(state)
-        self.losses.append(loss.item())
-        self._speeds.append(inputs.numel() / (time.perf_counter() - start))
+        self.losses.append(self._ranks.mean(loss))
+        tokens = inputs.numel() * self._ranks.count
+        self._speeds.append(tokens / (time.perf_counter() - start))
 
     @torch.no_grad()
     def validate(self, streams: Tensor, length: int) -> float:
@@ -98,7 +107,7 @@ class Trainer:
         state = None
         for inputs, targets in chunks(streams, length):
             logits, state = self.model(inputs, state)
-            losses.append(bits(logits, targets).item())
+            losses.append(self._ranks.mean(bits(logits, targets)))
         self.model.train()
         self.validation.append((len(self.losses), statistics.fmean(losses)))
         return self.validation[-1][1]
@@ -110,12 +119,12 @@ def sample(
 ) -> str:
     """Return `count` characters that the model writes after `prompt`."""
     model.eval()
-    numbers = vocabulary.encode(prompt).view(-1, 1)
+    numbers = vocabulary.encode(prompt).view(-1, 1).to(model.readout.weight.device)
     state = None
     written = []
     for _ in range(count):
         logits, state = model(numbers, state)
-        logits = logits[-1, 0].double()
+        logits = logits[-1].double()
         logits[vocabulary.unknown] = -math.inf  # it stands for no character to write
         # The largest becomes 0 first: no temperature, however low, makes it overflow.
         weights = ((logits - logits.max()) / temperature).exp()

@@ -6,16 +6,17 @@ Sizes: B batch, I input, H hidden, G gates (LSTM 4: i f g o; GRU 3: r z n).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import gate_ops, portable, products, single_steps, step_checks
+from . import gate_ops, portable, products, profiling, single_steps, step_checks
 from .cells import CELLS
 from .weights import Weights
 
 
-def _gates(cell: str, gx: Tensor, gh: Tensor, state: Tensor) -> tuple[Tensor, Tensor | None]:
+def _gates(cell: str, gx: Tensor, gh: Tensor, state: Tensor) -> tuple[Any, Any]:
     """As in gate_ops, for any leading dimensions."""
     if gx.dim() == 2:
         return gate_ops.gates(cell, gx, gh, state)
@@ -73,6 +74,15 @@ def _step(
     cell: str, x: Tensor, weights: Weights, h: Tensor, c: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
     """One step of one direction: two products and the gates. x (B, I), h and c (B, H)."""
+    if profiling.on():
+        with profiling.named(cell, "step"):
+            return _plain_step(cell, x, weights, h, c)
+    return _plain_step(cell, x, weights, h, c)
+
+
+def _plain_step(
+    cell: str, x: Tensor, weights: Weights, h: Tensor, c: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
     if portable.wanted():
         return portable.step(cell, x, weights, h, c)
     whole = single_steps.run(cell, x, weights, h, c)
@@ -105,10 +115,10 @@ def single_step(
 
     done = [_step(cell, input[0], w, state(h0, d), state(c0, d)) for d, w in enumerate(weights)]
     hs, cs = zip(*done, strict=True)
-    # The results share no memory: one may be changed in place.
-    y, c = torch.cat(hs, -1).unsqueeze(0), torch.cat(cs, -1).unsqueeze(0) if cells else None
-    if len(done) == 1:
-        return y, hs[0].unsqueeze(0), None if c0 is None else cs[0].unsqueeze(0), c
+    # The results share no memory, since one may be changed in place; and are no views, which
+    # wrappers with hooks of their own (fully_shard) would lose sight of then.
+    y = torch.cat([h.unsqueeze(0) for h in hs], -1)
+    c = torch.cat([c.unsqueeze(0) for c in cs], -1) if cells else None
     return y, torch.stack(hs), None if c0 is None else torch.stack(cs), c
 
 

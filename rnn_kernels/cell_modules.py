@@ -8,15 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from . import functional, streaming, tracing
+from .toolable import Toolable
 
 
-class _RecurrentCell(nn.RNNCellBase):
-    def __prepare_scriptable__(self) -> nn.Module:
-        """Torch's own cell with these parameters: what torch.jit.script takes in its place."""
-        from .conversion import as_torch_layer
-
-        return as_torch_layer(self)
-
+class _RecurrentCell(Toolable, nn.RNNCellBase):
     def _check(self, input: Tensor, states: list[Tensor] | None) -> None:
         """Torch's own checks of sizes, in torch's words."""
         if input.size(1) != self.input_size:
@@ -68,7 +63,7 @@ class LSTMCell(_RecurrentCell):
         if type(hx) is tuple and len(hx) == 2:
             quick = streaming.cell_step("lstm", self, input, *hx)
             if quick is not None:
-                return quick
+                return quick[0], quick[1]
         if tracing.symbolic(input):
             return tracing.leaf(self, input, hx)
         if input.dim() not in (1, 2):

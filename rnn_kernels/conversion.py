@@ -10,7 +10,6 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 from torch import nn
@@ -26,6 +25,7 @@ _OURS: dict[type[nn.Module], type[nn.Module]] = {
     nn.GRUCell: GRUCell,
 }
 _TORCH = {ours: torch for torch, ours in _OURS.items()}
+_JOINED: dict[type[nn.Module], type[nn.Module]] = {}  # one class for each, made when needed
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
@@ -44,17 +44,19 @@ def _blank(kind: type[nn.Module]) -> nn.Module:
     return joined.__new__(joined)
 
 
-@cache
 def _joined(kind: type[nn.Module]) -> type[nn.Module]:
     """A class that is ``kind``, torch.nn's layer or a subclass, and runs on ours.
 
     What ``kind`` defines comes first; its ``super()``, and whatever it does not define, is ours.
     """
+    if kind in _JOINED:
+        return _JOINED[kind]
     base = next(torch for torch in _OURS if issubclass(kind, torch))
     ours = _OURS[base]
     bases = (_Joined, ours, base) if kind is base else (_Joined, kind, ours, base)
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "stands_for": kind}
-    return type(kind.__name__, bases, names)
+    _JOINED[kind] = type(kind.__name__, bases, names)
+    return _JOINED[kind]
 
 
 def _parametrized(kind: type[nn.Module], base: type[nn.Module]) -> type[nn.Module]:
@@ -86,6 +88,10 @@ def _is_recurrent(module: nn.Module) -> bool:
     return (
         isinstance(module, _RECURRENT) or foreign or getattr(module, "original_name", "") in names
     )
+
+
+def _is_ours(module: nn.Module) -> bool:
+    return isinstance(module, tuple(_TORCH))
 
 
 def _converted(kind: type[nn.Module], parametrized: bool) -> type[nn.Module]:
@@ -132,7 +138,7 @@ def convert(model: nn.Module, report: Callable[[str], object] | None = None) -> 
     left = []
     for name, module in model.named_modules():
         kind = type(module)
-        if not _is_recurrent(module) or isinstance(module, tuple(_TORCH)):
+        if not _is_recurrent(module) or _is_ours(module):
             continue
         why = _obstacle(module)
         if why is None:
@@ -159,7 +165,7 @@ def to_torch(model: nn.Module) -> nn.Module:
         UserWarning: a subclass of one of ours has nothing in torch.nn to become, and was left.
     """
     for name, module in model.named_modules():
-        if not isinstance(module, tuple(_TORCH)):
+        if not _is_ours(module):
             continue
         kind = _original(type(module), parametrize.is_parametrized(module))
         if kind is None:
@@ -207,7 +213,7 @@ def posing_as_torch(model: nn.Module) -> Iterator[nn.Module]:
     for module in model.modules():
         kind = type(module)
         wrapped = parametrize.is_parametrized(module)
-        original = _original(kind, wrapped) if isinstance(module, tuple(_TORCH)) else None
+        original = _original(kind, wrapped) if _is_ours(module) else None
         if original is not None and not isinstance(module, tuple(_OURS)):
             module.__class__ = (
                 _parametrized(kind, _joined(original.__bases__[0]))

@@ -21,6 +21,7 @@ from . import (
     padding,
     portable,
     products,
+    profiling,
     recomputation,
     wavefront,
 )
@@ -51,7 +52,7 @@ def layer(
     batch_sizes: Tensor | None = None,
     resets: Tensor | None = None,
     cells: bool = False,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """One layer, one or both directions: the input product, then the recurrence.
 
     Args:
@@ -71,6 +72,23 @@ def layer(
         RuntimeError: sizes, dtypes or devices do not fit together, or the requested backend
             does not support the call.
     """
+    call = (cell, input, weights, h0, c0, batch_sizes, resets, cells)
+    if profiling.on():
+        with profiling.named(cell, "layer"):
+            return _layer(*call)
+    return _layer(*call)
+
+
+def _layer(
+    cell: str,
+    input: Tensor,
+    weights: Sequence[Weights],
+    h0: Tensor,
+    c0: Tensor | None,
+    batch_sizes: Tensor | None,
+    resets: Tensor | None,
+    cells: bool,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     if portable.wanted():
         portable.refuse_extras(resets=resets, return_cells=cells)
         if onnx_layers.wanted() and batch_sizes is None:
@@ -139,7 +157,7 @@ def stack(
     resets: Tensor | None,
     cells: bool,
     lengths: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor, ...]]:
     """A stack of layers of one cell; arguments and results as in :func:`lstm`."""
     swap = batch_first and batch_sizes is None
     x = input.transpose(0, 1) if swap else input

@@ -42,12 +42,12 @@ def run(
     if torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (x, h0, c0, *flat)
     ):
-        return _Layer.apply(backend, cell, batch_sizes, resets, x, h0, c0, *flat)[:4]
+        return RecurrentLayer.apply(backend, cell, batch_sizes, resets, x, h0, c0, *flat)[:4]
     found = backends.layer(backend)(cell, x, weights, h0, c0, batch_sizes, resets, False, cells)
     return found[:4]
 
 
-class _Layer(torch.autograd.Function):
+class RecurrentLayer(torch.autograd.Function):
     """The input product and the recurrence as one; tensors are x, h0, c0 and each direction's
     w_ih, w_hh, b_ih, b_hh.
 

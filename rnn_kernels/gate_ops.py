@@ -167,7 +167,7 @@ differentiate_again("rnn_kernels::gates_backward", reference.gates_backward, 0)
 autocast("gates", _forward_op)
 
 
-class _Eager(torch.autograd.Function):
+class RecurrentGates(torch.autograd.Function):
     """The forward operator less the dispatcher."""
 
     @staticmethod
@@ -186,7 +186,7 @@ def gates(cell: str, gx: Tensor, gh: Tensor, state: Tensor) -> tuple[Tensor, Ten
     backend = backends.choose(cell, gx.dtype, gx.device.type, False)
     args = (cell, *tensors, save, backend)
     if plain(*tensors):
-        h, c, *_ = _Eager.apply(*args) if save else _run_forward(*args)
+        h, c, *_ = RecurrentGates.apply(*args) if save else _run_forward(*args)
     elif transformed():
         h, c, *_ = reference.gates(*args[:-1])
     else:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from . import portable
 from .tracing import tracing
 from .weights import Weights
 
@@ -44,8 +45,7 @@ def layer(
     Raises:
         NotImplementedError: the layer has a projection, which ONNX's has not.
     """
-    if weights[0].w_hr is not None:
-        raise NotImplementedError("ONNX has no node for a layer with proj_size")
+    portable.refuse_extras(proj_size=weights[0].w_hr)
 
     def both(tensors: list[Tensor]) -> Tensor:
         return torch.stack([_ordered(cell, t) for t in tensors])

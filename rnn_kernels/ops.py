@@ -163,7 +163,7 @@ differentiate_again("rnn_kernels::recurrence_backward", reference.backward, 2)
 autocast("recurrence", _forward_op)
 
 
-class _Eager(torch.autograd.Function):
+class Recurrence(torch.autograd.Function):
     """The forward operator less the dispatcher."""
 
     @staticmethod
@@ -182,7 +182,7 @@ def recurrence(*args: Any) -> tuple[Tensor, ...]:
     long as a short step itself.
     """
     if plain(*args[1:9]):
-        return _Eager.apply(*args) if args[9] else step_graphs.allowing(_run_forward, *args)
+        return Recurrence.apply(*args) if args[9] else step_graphs.allowing(_run_forward, *args)
     return reference.forward(*args[:-1]) if transformed() else _forward_op(*args)
 
 

@@ -5,6 +5,7 @@ They run where this package is not installed; an ONNX file holds one LSTM or GRU
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -25,13 +26,16 @@ def wanted() -> bool:
 
 
 def refuse_extras(**extras: object) -> None:
-    """Raises NotImplementedError for what a file cannot hold.
+    """Raises NotImplementedError for what an ONNX file cannot hold, and warns of it: the exporter
+    tries other ways then, and ends in an error that only says that none was left.
 
-    A trace without a file keeps this package's operator for them.
+    A trace keeps this package's operator for them.
     """
     named = [name for name, value in extras.items() if value is not None and value is not False]
     if named and torch.onnx.is_in_onnx_export():
-        raise NotImplementedError(f"ONNX has no node for a layer with {' or '.join(named)}")
+        message = f"ONNX has no node for a layer with {' or '.join(named)}"
+        warnings.warn(message, stacklevel=2)
+        raise NotImplementedError(message)
 
 
 def layer(

@@ -36,7 +36,7 @@ def _prefers_onednn(x: Tensor, columns: int) -> bool:
     )
 
 
-class _Linear(torch.autograd.Function):
+class InputProduct(torch.autograd.Function):
     """F.linear on oneDNN, for inputs of two dimensions; differentiable any number of times."""
 
     @staticmethod
@@ -60,7 +60,7 @@ def linear(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
     # A compiler comes first: comparing symbolic sizes would tie its graph to them.
     if torch.compiler.is_compiling() or not _prefers_onednn(x, w.shape[0]) or not plain(x, w, b):
         return F.linear(x, w, b)
-    y = _Linear.apply(x.reshape(-1, x.shape[-1]), w, b)
+    y = InputProduct.apply(x.reshape(-1, x.shape[-1]), w, b)
     return y.view(*x.shape[:-1], w.shape[0])
 
 

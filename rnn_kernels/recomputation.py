@@ -66,7 +66,7 @@ def _cast(dtype: torch.dtype, tensors: tuple[Tensor | None, ...]) -> list[Tensor
     return [t if t is None else t.to(dtype) for t in tensors]
 
 
-class _Recomputed(torch.autograd.Function):
+class RecomputedLayer(torch.autograd.Function):
     """A layer that keeps no gates; x (…, I), w_ih (D·G·H, I), the rest as in ops.FORWARD.
 
     Its backward consists of operations that have derivatives, and y and c are outputs: so autograd
@@ -188,4 +188,4 @@ def run(
 ) -> tuple[Tensor | None, ...]:
     """y, h_n, c_n and all c of ``layer``, which runs the forward and keeps nothing."""
     tensors = (input, w_ih, b_ih, w_hh, b_hh, h0, c0)
-    return _Recomputed.apply(layer, cell, batch_sizes, resets, *tensors)
+    return RecomputedLayer.apply(layer, cell, batch_sizes, resets, *tensors)

@@ -5,25 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from . import functional, module_checks, sequences
 from .functional import Weights
+from .toolable import Toolable
 
 
-class Recurrent(nn.RNNBase):
+class Recurrent(Toolable, nn.RNNBase):
     """A stack of layers with the parameters, checks and messages of torch.nn's."""
 
     def flatten_parameters(self) -> None:
         """Does nothing; there is no flat buffer that parameters would have to live in."""
-
-    def __prepare_scriptable__(self) -> nn.Module:
-        """Torch's own layer with these parameters: what torch.jit.script takes in its place."""
-        from .conversion import as_torch_layer
-
-        return as_torch_layer(self)
 
     def _weights(self) -> list[list[Weights]]:
         """Per layer and direction. Read anew at every call, so that whatever has replaced a

@@ -76,7 +76,7 @@ def _packed(input: PackedSequence, resets: Any, states: Sequence[Tensor] | None)
     elif torch.compiler.is_compiling() and states is not None:
         B = states[0].size(1)  # a compiler knows sizes, not values
     else:
-        B = batch_sizes[0].item()
+        B = batch_sizes[0].item()  # type: ignore[assignment]  # a SymInt, for a compiler
 
     def formed(values: Tensor) -> PackedSequence:
         return PackedSequence(values, batch_sizes, order, back)
@@ -125,7 +125,7 @@ def _padded(x: Tensor, batch_dim: int, given: Tensor | Sequence[int], resets: An
     return Sequences(rows, B, formed, flags, True, batch_sizes, order, back)
 
 
-def _nested(x: Tensor, batch_first: bool, resets: Any) -> Sequences:
+def _nested(x: Any, batch_first: bool, resets: Any) -> Sequences:
     """A jagged nested tensor (B, jagged, I): its rows are packed, and never padded."""
     if x.layout != torch.jagged:
         raise NotImplementedError(

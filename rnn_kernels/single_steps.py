@@ -35,11 +35,11 @@ def run(
     step_checks.step(cell, x, w, h, c)
     tensors = (x, h, c, w_ih, w_hh, b_ih, b_hh)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        return _Step.apply(backend, cell, *tensors)[:2]
+        return RecurrentStep.apply(backend, cell, *tensors)[:2]
     return step(cell, x, w, h, c, False)[:2]
 
 
-class _Step(torch.autograd.Function):
+class RecurrentStep(torch.autograd.Function):
     """Products and gates of a step. The backward is the gates' and the products', which all have
     derivatives; what the forward saves is an output, so that second derivatives flow through it."""
 

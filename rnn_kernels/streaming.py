@@ -9,9 +9,11 @@ Sizes: B batch, I input, H hidden.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
+from torch.autograd import forward_ad, profiler
 from torch.nn import Parameter
 
 from . import backends, cpu
@@ -36,6 +38,7 @@ def _unwatched() -> bool:
         and tracing() is None
         and not torch.is_autocast_enabled("cpu")
         and backends.requested() in ("auto", "cpu")
+        and not profiler._is_profiler_enabled
     )
 
 
@@ -44,7 +47,7 @@ def _step(
     module: nn.Module,
     names: tuple[str, ...] | list[str],
     x: Tensor,
-    h: Tensor,
+    h: Tensor | None,
     c: Tensor | None,
     B: int,
     given: tuple[int, ...],
@@ -81,8 +84,8 @@ def _step(
 
 
 def cell_step(
-    cell: str, module: nn.RNNCellBase, x: Tensor, h: Tensor, c: Tensor | None
-) -> tuple[Tensor, Tensor | None] | None:
+    cell: str, module: nn.RNNCellBase, x: Any, h: Tensor | None, c: Tensor | None
+) -> tuple[Any, ...] | None:
     """The new h and c of a cell, x (B, I), h and c (B, H); or None."""
     if type(x) is not Tensor or x.dim() != 2 or not _unwatched():
         return None
@@ -93,7 +96,7 @@ def cell_step(
 
 
 def layer_step(
-    cell: str, module: nn.RNNBase, x: Tensor, h: Tensor, c: Tensor | None
+    cell: str, module: nn.RNNBase, x: Any, h: Tensor | None, c: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None] | None:
     """y, h_n and c_n of a module's single step, x (1, B, I) or (B, 1, I); or None.
 

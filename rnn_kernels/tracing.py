@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +85,7 @@ def symbolic(value: object) -> bool:
     return isinstance(value, Proxy)
 
 
-def leaf(module: nn.Module, input: Proxy, hx: object, **options: object) -> object:
+def leaf(module: nn.Module, input: Any, hx: object, **options: object) -> Any:
     """Records the whole module as one node of torch.fx's graph, as torch's own layers are.
 
     Raises:

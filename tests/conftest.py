@@ -22,6 +22,7 @@ if not torch.cuda.is_available():
 
 import emulated  # noqa: E402
 import pytest  # noqa: E402
+import support  # noqa: E402
 from kernel_worlds import World  # noqa: E402
 from persistent_calls import cut  # noqa: E402
 
@@ -115,6 +116,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what runs emulated, and on a GPU. (Triton's tests do where there is one.)"""
     there = torch.cuda.is_available()
     for item in items:
+        item.user_properties += [("support", claim) for claim in support.claims(item)]
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         if "emulated" in parameters.values():
             item.add_marker(pytest.mark.emulated)
@@ -122,3 +124,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.gpu)
         if not there and item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip("needs a CUDA device"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-support", action="store_true", help="write docs/support.md from what tests find"
+    )
+
+
+RECORD = support.Record()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # xdist's workers report to one that is none
+        config.pluginmanager.register(RECORD)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Writes the page of supported features, or fails the run where it is out of date."""
+    config = session.config
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    page = support.PAGE.read_text()
+    if config.option.write_support:
+        rows = support.merged(support.read(page), RECORD.rows())
+        support.PAGE.write_text(support.written(page, rows))
+        return
+    whole = not (config.option.keyword or config.option.markexpr) and config.args == ["tests"]
+    wrong = support.complaints(page, RECORD, whole and session.exitstatus == 0)
+    if wrong:
+        print("\ndocs/support.md is out of date, run `make support`:", *wrong, sep="\n  ")
+        session.exitstatus = session.exitstatus or 1

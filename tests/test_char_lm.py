@@ -181,6 +181,9 @@ def test_state_is_carried_from_chunk_to_chunk(cell: str) -> None:
         (["--load", "."], "--load"),
         (["--load", "model.pt", "--hidden", "7"], "--hidden"),
         (["--save", "missing/model.pt"], "--save"),
+        (["--ddp", "--fsdp"], "--fsdp"),
+        (["--ddp", "--compare"], "--compare"),
+        (["--compare", "--fsdp"], "--fsdp"),
         (["--compare", "--plot", "missing/plot.png"], "--plot"),
         (["--compare", "--plot", "."], "--plot"),
         (["--hiden", "3"], "--hiden"),
@@ -218,6 +221,30 @@ def assert_one_line(err: str, named: str) -> None:
     assert err.endswith("\n")
     assert err.count("\n") == 1
     assert named in err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "torchrun started 3 processes; add --ddp or --fsdp"),
+        (["--ddp"], "--batch: 4 streams cannot be shared out over 3 processes"),
+        (["--fsdp"], "--fsdp: torch"),
+    ],
+)
+def test_ranks_that_cannot_train_get_one_line(
+    options: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(char_lm, "can_shard", lambda: False)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    for rank, lines in (("0", 1), ("1", 0)):  # the first says it for all
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert char_lm.main([*SMALL, *options]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == lines
+        assert not lines or told in err
 
 
 @pytest.mark.parametrize("package", ["matplotlib", "tqdm"])

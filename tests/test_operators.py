@@ -1,14 +1,10 @@
-"""The two operators: torch's own checks of a registration, torch.compile, and bad arguments."""
+"""The two operators: torch's own checks of a registration, and bad arguments."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pack_padded_sequence
-from torch.utils.flop_counter import FlopCounterMode
-
-import rnn_kernels as rk
 
 FORWARD = torch.ops.rnn_kernels.recurrence
 BACKWARD = torch.ops.rnn_kernels.recurrence_backward
@@ -95,65 +91,6 @@ def test_layouts_give_the_same_numbers() -> None:
             assert torch.equal(ours, theirs)
 
 
-COMPILED = [
-    pytest.param(rk.LSTM(6, 7, 2, bidirectional=True), (5, 3, 6), id="LSTM"),
-    pytest.param(rk.GRU(6, 7, batch_first=True), (3, 5, 6), id="GRU"),
-    pytest.param(rk.LSTMCell(6, 7), (3, 6), id="LSTMCell"),
-    pytest.param(rk.GRUCell(6, 7), (3, 6), id="GRUCell"),
-]
-
-
-@pytest.mark.parametrize(("module", "size"), COMPILED)
-def test_compile_without_graph_breaks(module: torch.nn.Module, size: tuple[int, ...]) -> None:
-    torch._dynamo.reset()
-    compiled = torch.compile(module, fullgraph=True, backend="aot_eager", dynamic=True)
-    for extra in (0, 2):  # the second size must come out of the same graph
-        x = torch.randn(size[0] + extra, *size[1:])
-        with torch._dynamo.config.patch(error_on_recompile=extra > 0):
-            results = [f(x)[0] for f in (module, compiled)]
-        grads = [torch.autograd.grad(r.sum(), list(module.parameters())) for r in results]
-        torch.testing.assert_close(results[1], results[0])
-        torch.testing.assert_close(grads[1], grads[0])
-
-
-def test_compile_with_inductor() -> None:
-    torch._dynamo.reset()
-    module, x = rk.LSTM(6, 7), torch.randn(5, 3, 6)
-    compiled = torch.compile(module, fullgraph=True)
-    torch.testing.assert_close(compiled(x)[0], module(x)[0])
-    results = [torch.autograd.grad(f(x)[0].sum(), list(module.parameters())) for f in
-               (module, compiled)]  # fmt: skip
-    torch.testing.assert_close(results[1], results[0])
-
-
-def test_compile_sees_resets() -> None:
-    torch._dynamo.reset()
-    module, x, done = rk.GRU(6, 7), torch.randn(5, 3, 6), torch.rand(5, 3) < 0.5
-    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(x, resets=done)[0], module(x, resets=done)[0])
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
-def test_autocast(cell: str, dtype: torch.dtype) -> None:
-    module, x = getattr(rk, cell)(6, 7), torch.randn(5, 3, 6)
-    with torch.autocast("cpu", dtype=dtype):
-        y, state = module(x)
-    assert y.dtype == dtype
-    assert all(s.dtype == dtype for s in (state if cell == "LSTM" else [state]))
-    y.float().sum().backward()
-    assert all(p.grad.dtype == torch.float32 for p in module.parameters())
-    torch.testing.assert_close(y.float(), module(x)[0], rtol=2**-6, atol=2**-6)
-
-
-def test_flops_are_counted() -> None:
-    T, B, I, H = 5, 3, 6, 7
-    x = torch.randn(T, B, I)
-    with FlopCounterMode(display=False) as counter:
-        rk.LSTM(I, H)(x)
-    assert counter.get_total_flops() == 2 * T * B * 4 * H * (I + H)
-
-
 @pytest.mark.parametrize(
     ("position", "value", "message"),
     [
@@ -204,15 +141,6 @@ def test_a_call_that_saved_nothing_cannot_be_differentiated() -> None:
     y = FORWARD(*args)[0]
     with pytest.raises(RuntimeError, match="save=False"):
         y.sum().backward()
-
-
-def test_compile_of_packed_input_gives_the_same_numbers() -> None:
-    """Parts of it may run eagerly; the numbers must not depend on that."""
-    torch._dynamo.reset()
-    module = rk.GRU(6, 7)
-    x = pack_padded_sequence(torch.randn(5, 3, 6), [2, 5, 1], enforce_sorted=False)
-    compiled = torch.compile(module, backend="aot_eager")
-    torch.testing.assert_close(compiled(x)[0].data, module(x)[0].data)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Function transforms, checkpointing and export: whatever else may run the layers."""
+"""Function transforms, and checkpointing: whatever else may run the layers."""
 
 from __future__ import annotations
 
@@ -101,23 +101,6 @@ def test_checkpoint(cell: str, reentrant: bool) -> None:
     torch.testing.assert_close(torch.autograd.grad(y, x)[0], expected)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_export_with_any_length(cell: str) -> None:
-    class Model(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = getattr(rk, cell)(64, 8, bidirectional=True)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.layer(x)[0]
-
-    model = Model()
-    length = torch.export.Dim("T", min=2, max=100_000)
-    program = torch.export.export(model, (torch.randn(LARGE),), dynamic_shapes={"x": {0: length}})
-    x = torch.randn(33, 16, 64)
-    torch.testing.assert_close(program.module()(x), model(x))
-
-
 def test_a_bias_with_strides() -> None:
     """At a size that reaches oneDNN, which reads a bias as if it had none."""
     layer, x = rk.GRU(64, 64), torch.randn(LARGE)
@@ -130,13 +113,6 @@ def test_a_bias_with_strides() -> None:
 def test_a_negative_view() -> None:
     layer, x, h = rk.GRU(6, 7), torch.randn(SMALL), torch.randn(1, 3, 7)
     torch.testing.assert_close(layer(x, torch._neg_view(h))[0], layer(x, -h)[0])
-
-
-def test_float64_stays_float64_under_autocast() -> None:
-    layer = rk.LSTM(6, 7).double()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        y, _ = layer(torch.randn(SMALL, dtype=torch.float64))
-    assert y.dtype == torch.float64
 
 
 class Wrapper(torch.Tensor):

@@ -1,0 +1,247 @@
+"""What leaves the process: torch.export, AOTInductor, ONNX, TorchScript."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from layers import ALL, CELLS, LAYERS, First, I, flat, layer, sample
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+
+import rnn_kernels as rk
+
+DYNAMIC = torch.export.Dim.DYNAMIC
+RECENT = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 9)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+def sizes(kind: str) -> dict[int, Any]:
+    """Every dimension but the last may change."""
+    return {0: DYNAMIC} if kind in CELLS else {0: DYNAMIC, 1: DYNAMIC}
+
+
+def stacked(kind: str) -> nn.Module:
+    return layer(
+        kind, **({"num_layers": 2, "bidirectional": True} if kind in LAYERS else {})
+    ).eval()
+
+
+@pytest.mark.support("torch.export with any T and B; save, load, run")
+@pytest.mark.parametrize("kind", ALL)
+def test_export(kind: str) -> None:
+    model, file = stacked(kind), io.BytesIO()
+    program = torch.export.export(model, (sample(kind),), dynamic_shapes=(sizes(kind),))
+    torch.export.save(program, file)
+    file.seek(0)
+    loaded = torch.export.load(file)
+    for T, B in ((5, 3), (9, 4), (2, 7)):
+        x = sample(kind, T, B)
+        torch.testing.assert_close(flat(loaded.module()(x)), flat(model(x)))
+    if kind in LAYERS:  # one operator a layer, whatever T was
+        nodes = [n for n in loaded.graph.nodes if "rnn_kernels.recurrence" in str(n.target)]
+        assert len(nodes) == 2
+
+
+@pytest.mark.support("torch.export of a PackedSequence")
+@pytest.mark.parametrize("kind", LAYERS)
+def test_export_of_packed_rows(kind: str) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = stacked(kind)
+
+        def forward(self, x: PackedSequence) -> Tensor:
+            return self.inner(x)[0].data
+
+    model = Model()
+    x = pack_padded_sequence(torch.randn(5, 3, I), [5, 2, 2])
+    program = torch.export.export(model, (x,))
+    torch.testing.assert_close(program.module()(x), model(x))
+
+
+class Lengths(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor, lengths: Tensor) -> list[Tensor]:
+        return flat(self.inner(x, lengths=lengths))
+
+
+@pytest.mark.support("torch.export with lengths=")
+@pytest.mark.parametrize("kind", LAYERS)
+def test_export_with_lengths(kind: str) -> None:
+    model, first = Lengths(stacked(kind)), (torch.randn(5, 3, I), torch.tensor([5, 0, 2]))
+    shapes = ({0: DYNAMIC, 1: DYNAMIC}, {0: DYNAMIC})
+    program = torch.export.export(model, first, dynamic_shapes=shapes)
+    args = torch.randn(8, 4, I), torch.tensor([0, 8, 3, 1])
+    torch.testing.assert_close(program.module()(*args), model(*args))
+
+
+@pytest.mark.skipif(not RECENT, reason="AOTInductor of custom operators came later")
+@pytest.mark.support("AOTInductor, in a process that has imported rnn_kernels")
+@pytest.mark.parametrize("kind", ["LSTM", "GRUCell"])
+def test_aot_inductor(kind: str, tmp_path: Path) -> None:
+    model = layer(kind)
+    with torch.no_grad():
+        program = torch.export.export(model, (sample(kind),), dynamic_shapes=(sizes(kind),))
+        path = torch._inductor.aoti_compile_and_package(
+            program, package_path=str(tmp_path / "model.pt2")
+        )
+        compiled = torch._inductor.aoti_load_package(path)
+        x = sample(kind, 9, 4)
+        torch.testing.assert_close(flat(compiled(x)), flat(model(x)))
+
+
+def onnx_run(path: Path, *args: Tensor) -> tuple[list[str], list[Tensor]]:
+    """Kinds of nodes of a file, and what ONNX Runtime makes of it."""
+    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [i.name for i in session.get_inputs()]
+    results = session.run(None, {n: a.numpy() for n, a in zip(names, args, strict=True)})
+    nodes = [node.op_type for node in onnx.load(path).graph.node]
+    return nodes, [torch.from_numpy(r) for r in results]
+
+
+def to_onnx(model: nn.Module, args: tuple, path: Path, shapes: tuple) -> None:
+    pytest.importorskip("onnxscript", reason='pip install "rnn_kernels[onnx]"')
+    if not hasattr(torch.onnx, "ops"):
+        pytest.skip("torch 2.8 lets a model name its nodes")
+    torch.onnx.export(model, args, str(path), dynamo=True, verbose=False, dynamic_shapes=shapes)
+
+
+@pytest.mark.support("torch.onnx.export(dynamo=True): one node a layer, any T and B")
+@pytest.mark.parametrize(
+    "options", [{}, {"bidirectional": True, "num_layers": 2, "batch_first": True}, {"bias": False}]
+)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_onnx(kind: str, options: dict, tmp_path: Path) -> None:
+    model = layer(kind, **options).eval()
+    to_onnx(model, (sample(kind),), tmp_path / "m.onnx", (sizes(kind),))
+    x = sample(kind, 9, 4)
+    nodes, found = onnx_run(tmp_path / "m.onnx", x)
+    assert nodes.count(kind) == options.get("num_layers", 1)
+    torch.testing.assert_close(found, [t.detach() for t in flat(model(x))], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.support("torch.onnx.export(dynamo=True)")
+@pytest.mark.parametrize("kind", CELLS)
+def test_onnx_of_cells(kind: str, tmp_path: Path) -> None:
+    model = layer(kind).eval()
+    to_onnx(model, (sample(kind),), tmp_path / "m.onnx", (sizes(kind),))
+    x = sample(kind, 1, 8)
+    _, found = onnx_run(tmp_path / "m.onnx", x)
+    torch.testing.assert_close(found, [t.detach() for t in flat(model(x))], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.support("torch.onnx.export(dynamo=True) with lengths=")
+@pytest.mark.parametrize("kind", LAYERS)
+def test_onnx_with_lengths(kind: str, tmp_path: Path) -> None:
+    model = Lengths(layer(kind, bidirectional=True).eval())
+    first = torch.randn(5, 3, I), torch.tensor([5, 1, 2])
+    shapes = ({0: DYNAMIC, 1: DYNAMIC}, {0: DYNAMIC})
+    to_onnx(model, first, tmp_path / "m.onnx", shapes)
+    args = torch.randn(8, 4, I), torch.tensor([2, 8, 3, 1])
+    nodes, found = onnx_run(tmp_path / "m.onnx", *args)
+    assert nodes.count(kind) == 1
+    torch.testing.assert_close(found, [t.detach() for t in model(*args)], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Exporting a model to ONNX with a batch_size other than 1")
+@pytest.mark.support("torch.onnx.export(dynamo=False)")
+@pytest.mark.parametrize("kind", LAYERS)
+def test_onnx_by_the_older_exporter(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    model, path = First(layer(kind, bidirectional=True)).eval(), tmp_path / "m.onnx"
+    torch.onnx.export(
+        model, (sample(kind),), str(path), dynamo=False, input_names=["x"],
+        dynamic_axes={"x": [0, 1]},
+    )  # fmt: skip
+    x = sample(kind, 9, 4)
+    nodes, (found,) = onnx_run(path, x)
+    assert nodes.count(kind) == 1
+    torch.testing.assert_close(found, model(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("extra", ["resets", "return_cells", "proj_size"])
+def test_what_onnx_has_no_node_for(extra: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = layer("LSTM", **({"proj_size": 2} if extra == "proj_size" else {}))
+
+        def forward(self, x: Tensor) -> list[Tensor]:
+            extras = {"resets": x[..., 0] > 0, "return_cells": True}
+            return flat(self.inner(x, **{extra: extras[extra]} if extra in extras else {}))
+
+    shapes = (sizes("LSTM"),)
+    said = pytest.warns(UserWarning, match=f"ONNX has no node for a layer with {extra}")
+    with said, pytest.raises(torch.onnx.OnnxExporterError):
+        to_onnx(Model(), (sample("LSTM"),), tmp_path / "m.onnx", shapes)
+
+
+@pytest.mark.support("torch.jit.trace, which takes torch.nn's operators")
+@pytest.mark.parametrize("kind", ALL)
+def test_trace(kind: str) -> None:
+    model = stacked(kind)
+    traced = torch.jit.trace(model, (sample(kind),))
+    names = {node.kind() for node in traced.inlined_graph.nodes()}
+    assert f"aten::{'lstm' if kind == 'LSTM' else 'gru'}" in names or kind in CELLS
+    assert not any(name.startswith("rnn_kernels") for name in names)
+    x = sample(kind, 9, 4)
+    torch.testing.assert_close(flat(traced(x)), flat(model(x)))
+
+
+def test_a_trace_warns_of_our_checks_as_little_as_of_torchs() -> None:
+    code = "import torch, rnn_kernels as rk; torch.jit.trace(rk.LSTM(3, 4), (torch.ones(5, 2, 3),))"
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "TracerWarning" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_trace_with_resets_keeps_our_operator(kind: str) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = layer(kind)
+
+        def forward(self, x: Tensor, done: Tensor) -> Tensor:
+            return self.inner(x, resets=done)[0]
+
+    model = Model()
+    traced = torch.jit.trace(model, (sample(kind), torch.rand(5, 3) < 0.5))
+    args = sample(kind, 9, 4), torch.rand(9, 4) < 0.5
+    torch.testing.assert_close(traced(*args), model(*args))
+
+
+@pytest.mark.support("torch.jit.script, which takes torch.nn's layer")
+@pytest.mark.parametrize("kind", ALL)
+def test_script(kind: str) -> None:
+    model, x = nn.Sequential(layer(kind)), sample(kind)
+    expected = flat(model(x))
+    with pytest.warns(UserWarning, match=f"compiles torch.nn's {kind} in place of rnn_kernels'"):
+        scripted = torch.jit.script(model)
+    torch.testing.assert_close(flat(scripted(x)), expected)
+    assert type(model[0]) is getattr(nn, kind)
+    assert type(rk.convert(model)[0]) is getattr(rk, kind)
+
+
+def test_a_subclass_of_ours_cannot_be_scripted() -> None:
+    class Mine(rk.GRU):
+        pass
+
+    with pytest.raises(NotImplementedError, match="cannot compile .*Mine: trace or export"):
+        torch.jit.script(nn.Sequential(Mine(I, 2)))
