@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
 
 def input(x: Tensor, weight: Tensor, input_size: int, packed: bool) -> None:
     """Raises ValueError for a dtype, RuntimeError for sizes or a device that do not fit."""
@@ -92,8 +94,11 @@ def lengths(given: Tensor | Sequence[int], B: int, T: int) -> Tensor:
         RuntimeError: they are not B; or, where they can be read without waiting for a device or
             tying a compiler's graph to them, one of them is not from 0 to T.
     """
-    values = given if isinstance(given, Tensor) else torch.tensor(given, device="cpu")
-    if values.dtype.is_floating_point or values.dtype in (torch.bool, torch.complex64):
+    if isinstance(given, Tensor):
+        values = given
+    else:  # an empty list would be of floats
+        values = torch.tensor(given, dtype=None if len(given) else torch.int64, device="cpu")
+    if values.dtype not in _INTEGERS:
         raise TypeError(f"lengths should be whole numbers, got {values.dtype}")
     if values.shape != (B,):
         raise RuntimeError(

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad, profiler
+from torch.autograd import forward_ad
 from torch.nn import Parameter
 
-from . import backends, cpu
+from . import backends, cpu, profiling
 from .addresses import DTYPES
 from .cells import CELLS
 from .tracing import dispatch_modes, functorch_level, known, tracing
@@ -38,7 +38,6 @@ def _unwatched() -> bool:
         and tracing() is None
         and not torch.is_autocast_enabled("cpu")
         and backends.requested() in ("auto", "cpu")
-        and not profiler._is_profiler_enabled
     )
 
 
@@ -76,10 +75,15 @@ def _step(
     h_new = h.new_empty(*state)
     c_new = None if c is None else h.new_empty(*state)
     again = None if y is None else h.new_empty(*y)
-    cpu.core.step(
+    call = (
         cell, name, torch.get_num_threads(), B, I, H, found[6], I, *found[:6], h_new.data_ptr(),
         0 if c is None else c_new.data_ptr(), 0 if y is None else again.data_ptr(), 0, 0,
     )  # fmt: skip
+    if profiling.on():
+        with profiling.named(cell, "step"):
+            cpu.core.step(*call)
+    else:
+        cpu.core.step(*call)
     return h_new, c_new, again
 
 

@@ -25,9 +25,8 @@ Found = dict[tuple[str, str], set[str]]
 def claims(item: pytest.Item) -> Iterable[tuple[str, str]]:
     """The features and columns that a test speaks for."""
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    named = {
-        c for p in parameters for c in COLUMNS if isinstance(p, str) and p.lower() == c.lower()
-    }
+    words = {p.split()[0].lower() for p in parameters if isinstance(p, str) and p}
+    named = {column for column in COLUMNS if column.lower() in words}
     for mark in item.iter_markers("support"):
         feature, *column = mark.args
         whose = column or sorted(named)

@@ -29,6 +29,7 @@ FORMS = [
 ]
 
 
+@pytest.mark.support("PackedSequence, unbatched, batch_first, proj_size as torch.nn")
 @pytest.mark.parametrize(
     ("cell", "packing", "hx", "bias", "bidirectional", "layers", "batch_first", "proj"), FORMS
 )
@@ -86,6 +87,7 @@ def test_packed_results_keep_their_indices(cell: str) -> None:
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.support("B = 0")
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 def test_empty_batch(cell: str, backend: str) -> None:
     layer = getattr(rk, cell)(I, H, num_layers=2, bidirectional=True)

@@ -17,13 +17,13 @@ CASES = [
     for case in itertools.product(
         ["lstm", "gru"], ["one", "both"], ["padded", "packed"], ["carried", "reset"]
     )
-] + [pytest.param("projected", "both", "packed", "reset", id="projected")]
+] + [pytest.param("lstm projected", "both", "packed", "reset", id="projected")]
 
 
 def problem(cell: str, directions: str, packing: str, resets: str, T: int = T):
     """A function of all differentiable inputs of one layer, and those inputs."""
     D, gates = (2 if directions == "both" else 1), (3 if cell == "gru" else 4)
-    projected = cell == "projected"
+    projected = cell == "lstm projected"
     batch_sizes = torch.tensor([2, 2, 1], device="cpu") if packing == "packed" else None
     lead = (5,) if packing == "packed" else (T, B)
     mask = torch.rand(lead) < 0.4 if resets == "reset" else None
@@ -66,12 +66,14 @@ def problem(cell: str, directions: str, packing: str, resets: str, T: int = T):
     return function, inputs
 
 
+@pytest.mark.support("gradcheck, gradgradcheck")
 @pytest.mark.parametrize(("cell", "directions", "packing", "resets"), CASES)
 def test_first(cell: str, directions: str, packing: str, resets: str) -> None:
     function, inputs = problem(cell, directions, packing, resets)
     assert torch.autograd.gradcheck(function, inputs)
 
 
+@pytest.mark.support("gradcheck, gradgradcheck")
 @pytest.mark.parametrize(("cell", "directions", "packing", "resets"), CASES)
 def test_second(cell: str, directions: str, packing: str, resets: str) -> None:
     function, inputs = problem(cell, directions, packing, resets)
@@ -118,6 +120,7 @@ def test_third() -> None:
     assert torch.autograd.gradgradcheck(second, inputs)
 
 
+@pytest.mark.support("double backward")
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_gradient_penalty(cell: str) -> None:
     """The user's way to a second derivative: a loss on a gradient."""

@@ -17,6 +17,7 @@ def weights(cell: str, H: int) -> Weights:
     return Weights(made.weight_ih_l0, made.weight_hh_l0, made.bias_ih_l0, made.bias_hh_l0)
 
 
+@pytest.mark.support("T beyond 65,535 on a GPU")
 @pytest.mark.parametrize(("T", "H"), [(70_000, 40), (1_000_001, 40), (70_000, 300), (70_000, 1024)])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @torch.no_grad()

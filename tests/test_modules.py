@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-import io
-import pickle
 from types import ModuleType
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import rnn_kernels as rk
@@ -237,38 +233,6 @@ def test_weights_changed_between_calls_are_seen(cell: str) -> None:
         torch.func.functional_call(theirs, replaced, (x,))[0],
     )
     agree()
-
-
-@pytest.mark.parametrize("name", LAYERS + CELLS)
-def test_copies(name: str) -> None:
-    module = getattr(rk, name)(4, 6)
-    x = torch.randn(2, 4) if name in CELLS else torch.randn(3, 2, 4)
-    buffer = io.BytesIO()
-    torch.save(module, buffer)
-    buffer.seek(0)
-    for twin in (
-        copy.deepcopy(module),
-        pickle.loads(pickle.dumps(module)),
-        torch.load(buffer, weights_only=False),
-    ):
-        a, b = module(x), twin(x)
-        torch.testing.assert_close(a, b)
-        twin.load_state_dict(module.state_dict())
-
-
-def test_parametrization_and_devices() -> None:
-    class Half(nn.Module):
-        def forward(self, w: Tensor) -> Tensor:
-            return w / 2
-
-    layer, x = rk.LSTM(4, 6), torch.randn(3, 2, 4)
-    expected = torch.func.functional_call(layer, {"weight_hh_l0": layer.weight_hh_l0 / 2}, (x,))
-    parametrize.register_parametrization(layer, "weight_hh_l0", Half())
-    torch.testing.assert_close(layer(x)[0], expected[0])
-    meta = rk.GRU(4, 6, device="meta", dtype=torch.bfloat16)
-    assert meta.weight_hh_l0.is_meta and meta.weight_hh_l0.dtype == torch.bfloat16
-    assert meta.to_empty(device="cpu")(torch.randn(3, 2, 4).bfloat16())[0].shape == (3, 2, 6)
-    assert layer.flatten_parameters() is None
 
 
 @pytest.mark.parametrize("cell", LAYERS)

@@ -10,7 +10,14 @@ import pytest
 from benchmarks import readme, results
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/design.md", "docs/cpu.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/design.md",
+    "docs/cpu.md",
+    "docs/recipes.md",
+    "docs/support.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -39,6 +39,7 @@ def node(y: Tensor) -> str:
     return type(y.grad_fn).__name__
 
 
+@pytest.mark.support("rk.recompute: less memory in training")
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_same_as_the_ordinary_mode(cell: str, packed: bool, backend: str) -> None:

@@ -34,6 +34,7 @@ def piecewise(layer: nn.Module, x: Tensor, state: Tensor, done: list[bool]) -> T
     return torch.cat(outputs)
 
 
+@pytest.mark.support("resets= inside a sequence")
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 def test_a_reset_separates_episodes(cell: str, bidirectional: bool, backend: str) -> None:
@@ -60,6 +61,7 @@ def test_a_reset_separates_episodes(cell: str, bidirectional: bool, backend: str
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.support("resets= inside a sequence")
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 def test_packed_rows(cell: str, bidirectional: bool, backend: str) -> None:
@@ -144,6 +146,7 @@ def test_resets_on_another_device() -> None:
         rk.GRU(I, H)(torch.randn(T, 2, I), resets=torch.ones(T, 2, device="meta").bool())
 
 
+@pytest.mark.support("cell states of all steps (return_cells=)", "LSTM")
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_all_cell_states(batch_first: bool, backend: str) -> None:
     """Against a loop over nn.LSTMCell, with gradients through the cell states."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.autograd.forward_ad as forward_ad
+from layers import flat, gradients, layer, sample
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -19,6 +20,7 @@ def loss(module: torch.nn.Module, parameters: dict[str, Tensor], x: Tensor) -> T
     return torch.func.functional_call(module, parameters, (x,))[0].square().sum()
 
 
+@pytest.mark.support("torch.func.grad")
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 @pytest.mark.parametrize("cell", CELLS)
 def test_grad(cell: str, size: tuple[int, ...]) -> None:
@@ -29,6 +31,7 @@ def test_grad(cell: str, size: tuple[int, ...]) -> None:
     torch.testing.assert_close(list(got.values()), list(expected), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.support("per-sample gradients: vmap(grad)")
 @pytest.mark.parametrize("cell", CELLS)
 def test_per_sample_gradients(cell: str) -> None:
     module, x = getattr(rk, cell)(6, 7, bidirectional=True), torch.randn(SMALL)
@@ -41,6 +44,7 @@ def test_per_sample_gradients(cell: str) -> None:
         torch.testing.assert_close([g[b] for g in got.values()], list(expected))
 
 
+@pytest.mark.support("vmap over samples, over parameters (ensembles)")
 @pytest.mark.parametrize("cell", CELLS)
 def test_vmap(cell: str) -> None:
     module, x = getattr(rk, cell)(6, 7), torch.randn(2, *SMALL)
@@ -50,6 +54,7 @@ def test_vmap(cell: str) -> None:
     torch.testing.assert_close(y, expected)
 
 
+@pytest.mark.support("vmap over samples, over parameters (ensembles)", "GRU")
 def test_an_ensemble() -> None:
     modules, x = [rk.GRU(6, 7) for _ in range(3)], torch.randn(SMALL)
     parameters, _ = torch.func.stack_module_state(modules)
@@ -57,6 +62,7 @@ def test_an_ensemble() -> None:
     torch.testing.assert_close(y, torch.stack([m(x)[0] for m in modules]))
 
 
+@pytest.mark.support("forward-mode derivatives, torch.func.jvp")
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 @pytest.mark.parametrize("cell", CELLS)
 def test_forward_mode(cell: str, size: tuple[int, ...]) -> None:
@@ -79,6 +85,7 @@ def test_forward_mode_in_float32_at_a_size_that_reaches_onednn() -> None:
     assert y.tangent is not None and y.tangent.abs().sum() > 0
 
 
+@pytest.mark.support("is_grads_batched")
 @pytest.mark.parametrize("cell", CELLS)
 def test_batched_gradients(cell: str) -> None:
     module, x = getattr(rk, cell)(3, 4), torch.randn(2, 2, 3, requires_grad=True)
@@ -89,6 +96,7 @@ def test_batched_gradients(cell: str) -> None:
     torch.testing.assert_close(got, torch.stack(expected))
 
 
+@pytest.mark.support("torch.utils.checkpoint, save_on_cpu")
 @pytest.mark.parametrize("reentrant", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
 def test_checkpoint(cell: str, reentrant: bool) -> None:
@@ -140,3 +148,50 @@ def test_a_tensor_without_memory_is_no_address() -> None:
         torch.testing.assert_close(layer(x, Wrapper(h))[0], layer(x, h)[0])
     with pytest.raises(RuntimeError, match="need tensors with memory"):
         addresses(Wrapper(h))
+
+
+@pytest.mark.parametrize("kind", ["LSTMCell", "GRUCell"])
+class TestCells:
+    """Cells are steps of their own, and not layers."""
+
+    @pytest.mark.support("per-sample gradients: vmap(grad)")
+    def test_per_sample_gradients(self, kind: str) -> None:
+        module, x = layer(kind), sample(kind)
+        parameters = dict(module.named_parameters())
+
+        def value(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
+            outputs = flat(torch.func.functional_call(module, parameters, (x,)))
+            return sum(t.square().sum() for t in outputs)
+
+        each = torch.vmap(torch.func.grad(value), (None, 0))(parameters, x.unsqueeze(1))
+        for b in range(len(x)):
+            expected = gradients(module, x[b : b + 1])
+            torch.testing.assert_close([g[b] for g in each.values()], expected)
+
+    @pytest.mark.support("vmap over samples, over parameters (ensembles)")
+    def test_vmap(self, kind: str) -> None:
+        modules, x = [layer(kind) for _ in range(3)], sample(kind)
+        stacked, _ = torch.func.stack_module_state(modules)
+
+        def call(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
+            return flat(torch.func.functional_call(modules[0], parameters, (x,)))[0]
+
+        found = torch.vmap(call, (0, None))(stacked, x)
+        torch.testing.assert_close(found, torch.stack([flat(m(x))[0] for m in modules]))
+
+    @pytest.mark.support("forward-mode derivatives, torch.func.jvp")
+    @pytest.mark.support("gradcheck, gradgradcheck")
+    def test_derivatives(self, kind: str) -> None:
+        module = layer(kind, dtype=torch.float64)
+        x = sample(kind, 1, 2).double().requires_grad_()
+        assert torch.autograd.gradcheck(module, x, check_forward_ad=True)
+        assert torch.autograd.gradgradcheck(module, x)
+
+    @pytest.mark.support("is_grads_batched")
+    def test_batched_gradients(self, kind: str) -> None:
+        x = sample(kind, 1, 2).requires_grad_()
+        y = flat(layer(kind)(x))[0]
+        basis = torch.eye(y.numel()).view(-1, *y.shape)
+        (got,) = torch.autograd.grad(y, x, basis, is_grads_batched=True, retain_graph=True)
+        each = [torch.autograd.grad(y, x, row, retain_graph=True)[0] for row in basis]
+        torch.testing.assert_close(got, torch.stack(each))
