@@ -67,7 +67,7 @@ gpu:
 	@failed=; \
 	$(SANITIZE) memcheck $(PYTHON) tests/sanitized.py >build/memcheck.log 2>&1 & memcheck=$$!; \
 	$(SANITIZE) racecheck $(PYTHON) tests/sanitized.py >build/racecheck.log 2>&1 & racecheck=$$!; \
-	$(PYTHON) -m pytest -q -m gpu $(PARALLEL) $(if $(QUICK),-k '$(FEW)') || failed="$$failed tests"; \
+	$(PYTHON) -m pytest -q -m gpu --write-support $(PARALLEL) $(if $(QUICK),-k '$(FEW)') || failed="$$failed tests"; \
 	wait $$memcheck || failed="$$failed memcheck"; \
 	wait $$racecheck || failed="$$failed racecheck"; \
 	tail -n 12 build/memcheck.log build/racecheck.log; \

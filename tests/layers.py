@@ -33,6 +33,14 @@ def flat(output: Any) -> list[Tensor]:
     return [t for part in output for t in flat(part)]
 
 
+def laid_out(t: Tensor, form: str) -> Tensor:
+    """A tensor of the same sizes, "contiguous", "transposed" or "expanded"."""
+    t = t.detach()
+    if form == "transposed":
+        return t.mT.contiguous().mT
+    return t[:1].expand(t.shape) if form == "expanded" else t
+
+
 def loss(output: Any) -> Tensor:
     return sum(t.square().sum() for t in flat(output))
 

@@ -66,6 +66,7 @@ def sb3_contrib(convert: bool, **policy: Any) -> Run:
         n_steps=40,
         batch_size=30,
         n_epochs=2,
+        learning_rate=0.01,
         seed=0,
         device="cpu",
         policy_kwargs={"lstm_hidden_size": 13, "n_lstm_layers": 2, **policy},
@@ -87,6 +88,7 @@ def neuralforecast(cell: str, recurrent: bool, convert: bool) -> Run:
         input_size=11,
         encoder_hidden_size=9,
         recurrent=recurrent,
+        learning_rate=0.02,
         max_steps=5,
         val_check_steps=5,
         random_seed=1,
@@ -96,7 +98,7 @@ def neuralforecast(cell: str, recurrent: bool, convert: bool) -> Run:
         rk.convert(model)
     forecast = NeuralForecast(models=[model], freq=1)
     t = np.arange(90)
-    series = pd.DataFrame({"unique_id": "sine", "ds": t, "y": np.sin(t / 5) + 2})
+    series = pd.DataFrame({"unique_id": "sine", "ds": t, "y": np.sin(t / 5)})
     forecast.fit(series, use_init_models=True)  # a deepcopy of the model
     return forecast, [loss for _, loss in forecast.models[0].train_trajectories]
 

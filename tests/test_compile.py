@@ -46,7 +46,10 @@ def test_one_graph_for_all_sizes(kind: str) -> None:
 @pytest.mark.parametrize("kind", ALL)
 def test_inductor(kind: str) -> None:
     module = layer(kind)
-    assert_same(torch.compile(module, fullgraph=True), module, sample(kind))
+    compiled = torch.compile(module, fullgraph=True, dynamic=True)
+    assert_same(compiled, module, sample(kind))
+    if kind in LAYERS:
+        assert_same(compiled, module, packed([2, 5, 1], False))
 
 
 def packed(lengths: list[int], ordered: bool) -> PackedSequence:

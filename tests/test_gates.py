@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from layers import laid_out
 from tolerance import assert_as_accurate
 from torch import Tensor
 
@@ -125,16 +126,19 @@ def test_third_derivative() -> None:
     assert torch.autograd.gradgradcheck(second, inputs("lstm", 1, H=2))
 
 
+@pytest.mark.support("torch.library.opcheck of every operator")
+@pytest.mark.parametrize("form", ["contiguous", "transposed", "expanded"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_opcheck(cell: str, dtype: torch.dtype) -> None:
-    values = inputs(cell, 4, H=5, dtype=dtype)
+def test_opcheck(cell: str, dtype: torch.dtype, form: str) -> None:
+    values = [laid_out(t, form).requires_grad_() for t in inputs(cell, 4, H=5, dtype=dtype)]
     torch.library.opcheck(FORWARD, (cell, *values, True, "cpu"))
     h, c, c_all, saved = (t.detach() for t in FORWARD(cell, *values, True, "cpu"))
     kept = (c_all if dtype == torch.bfloat16 else c) if cell == "lstm" else None
     grads = (torch.randn_like(h), torch.randn_like(c) if cell == "lstm" else None, None, None)
-    state = values[2].detach()
-    torch.library.opcheck(BACKWARD, (cell, *grads, state, kept, saved, "cpu"))
+    given = (*grads, values[2].detach(), kept, saved)
+    given = tuple(t if t is None else laid_out(t, form) for t in given)
+    torch.library.opcheck(BACKWARD, (cell, *given, "cpu"))
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from layers import laid_out
 from torch import Tensor
 
 FORWARD = torch.ops.rnn_kernels.recurrence
@@ -41,6 +42,7 @@ def arguments(cell: str, form: str, dtype: torch.dtype = torch.float32, packed: 
     )
 
 
+@pytest.mark.support("torch.library.opcheck of every operator")
 @pytest.mark.parametrize("form", ["contiguous", "transposed", "expanded"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_opcheck_forward(cell: str, form: str) -> None:
@@ -52,6 +54,7 @@ def test_opcheck_forward_packed(cell: str) -> None:
     torch.library.opcheck(FORWARD.default, arguments(cell, "contiguous", packed=True))
 
 
+@pytest.mark.support("torch.library.opcheck of every operator")
 @pytest.mark.parametrize("form", ["contiguous", "transposed", "expanded"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_opcheck_backward(cell: str, form: str) -> None:
@@ -62,18 +65,16 @@ def test_opcheck_backward(cell: str, form: str) -> None:
         BACKWARD.default,
         (
             cell,
-            torch.randn_like(y),
-            torch.randn_like(h_n),
-            torch.randn_like(c_n) if has_c else None,
-            torch.randn_like(c) if has_c else None,
+            *(laid_out(torch.randn_like(t), form) for t in (y, h_n)),
+            *(laid_out(torch.randn_like(t), form) if has_c else None for t in (c_n, c)),
             None,
             args[2].detach(),
             None,
             args[5].detach(),
             args[6].detach() if has_c else None,
-            y,
-            c if has_c else None,
-            saved,
+            laid_out(y, form),
+            laid_out(c, form) if has_c else None,
+            laid_out(saved, form),
             None,
             args[8],
             True,
