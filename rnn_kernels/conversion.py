@@ -32,11 +32,8 @@ _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 class _Joined:
     """A class of somebody else's with a layer of ours among its bases."""
 
+    __slots__ = ()
     stands_for: type[nn.Module]
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        # Its class has no name to be found by; the one it stands for has.
-        return _blank, (self.stands_for,), *super().__reduce_ex__(protocol)[2:]
 
 
 def _blank(kind: type[nn.Module]) -> nn.Module:
@@ -48,13 +45,20 @@ def _joined(kind: type[nn.Module]) -> type[nn.Module]:
     """A class that is ``kind``, torch.nn's layer or a subclass, and runs on ours.
 
     What ``kind`` defines comes first; its ``super()``, and whatever it does not define, is ours.
+    ``kind`` is the first base as well, because Python lays instances out as the first base's are.
     """
     if kind in _JOINED:
         return _JOINED[kind]
     base = next(torch for torch in _OURS if issubclass(kind, torch))
     ours = _OURS[base]
-    bases = (_Joined, ours, base) if kind is base else (_Joined, kind, ours, base)
-    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "stands_for": kind}
+
+    def reduced(self: nn.Module, protocol: Any) -> tuple[Any, ...]:
+        # This class has no name to be found by; the one it stands for has.
+        return _blank, (kind,), *kind.__reduce_ex__(self, protocol)[2:]
+
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "stands_for": kind,
+             "__reduce_ex__": reduced}  # fmt: skip
+    bases = (ours, base, _Joined) if kind is base else (kind, ours, base, _Joined)
     _JOINED[kind] = type(kind.__name__, bases, names)
     return _JOINED[kind]
 
@@ -140,9 +144,8 @@ def convert(model: nn.Module, report: Callable[[str], object] | None = None) -> 
         kind = type(module)
         if not _is_recurrent(module) or _is_ours(module):
             continue
-        why = _obstacle(module)
+        why = _obstacle(module) or _refusal(module)
         if why is None:
-            module.__class__ = _converted(kind, parametrize.is_parametrized(module))
             line = _told(name, kind, f"now runs on rnn_kernels.{_ours_of(module).__name__}")
         else:
             line = _told(name, kind, f"is left: {why}")
@@ -152,6 +155,15 @@ def convert(model: nn.Module, report: Callable[[str], object] | None = None) -> 
     if left and report is None:
         warnings.warn("convert: " + "; ".join(left), stacklevel=2)
     return model
+
+
+def _refusal(module: nn.Module) -> str | None:
+    """Gives a module its new class; the reason where Python will not."""
+    try:
+        module.__class__ = _converted(type(module), parametrize.is_parametrized(module))
+    except TypeError as error:
+        return f"its class cannot be changed: {error}"
+    return None
 
 
 def _ours_of(module: nn.Module) -> type[nn.Module]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
+from abc import ABC
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from torch.nn.utils import parametrize
 
 import rnn_kernels as rk
 
+T = TypeVar("T")
 NAMES = ["LSTM", "GRU", "LSTMCell", "GRUCell"]
 
 
@@ -47,6 +50,20 @@ class Named(nn.GRU):
 
     def width(self) -> int:
         return self.hidden_size
+
+
+class Mixed(ABC, Generic[T], nn.LSTM):
+    """A subclass with bases of another layout."""
+
+    def width(self) -> int:
+        return self.hidden_size
+
+
+class Sealed(nn.LSTM):
+    """A subclass that will not have any of its own."""
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("sealed")
 
 
 def test_there_and_back() -> None:
@@ -89,12 +106,12 @@ def test_whoever_knows_the_layer_still_does(name: str) -> None:
     assert calls == [layer, layer]
 
 
-@pytest.mark.parametrize("kind", [Doubling, Named])
+@pytest.mark.parametrize("kind", [Doubling, Named, Mixed])
 def test_a_subclass_becomes_both(kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = nn.ModuleList([kind(3, 4, 2)]), torch.randn(5, 2, 3)
     expected = model[0](x)
     rk.convert(model)
-    ours = rk.LSTM if kind is Doubling else rk.GRU
+    ours = rk.GRU if kind is Named else rk.LSTM
     assert isinstance(model[0], kind) and isinstance(model[0], ours) and model[0].width() == 4
     torch.testing.assert_close(model[0](x), expected)
     ran: list[object] = []
@@ -151,6 +168,7 @@ LEFT = [
     (replaced, "LSTM is left: its forward was replaced on the instance"),
     (scripted, "is left: TorchScript has compiled it"),
     (quantized, "is left: it is quantized"),
+    (lambda layer: Sealed(3, 4), "Sealed is left: its class cannot be changed: sealed"),
 ]
 
 
