@@ -55,7 +55,7 @@ class LSTMCell(_RecurrentCell):
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(input_size, hidden_size, bias, num_chunks=4, device=device, dtype=dtype)
+        nn.RNNCellBase.__init__(self, input_size, hidden_size, bias, 4, device, dtype)
 
     def forward(
         self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
@@ -64,7 +64,7 @@ class LSTMCell(_RecurrentCell):
             quick = streaming.cell_step("lstm", self, input, *hx)
             if quick is not None:
                 return quick[0], quick[1]
-        if tracing.symbolic(input):
+        if tracing.symbolic(input, hx):
             return tracing.leaf(self, input, hx)
         if input.dim() not in (1, 2):
             raise ValueError(f"LSTMCell: Expected input to be 1D or 2D, got {input.dim()}D instead")
@@ -105,13 +105,13 @@ class GRUCell(_RecurrentCell):
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(input_size, hidden_size, bias, num_chunks=3, device=device, dtype=dtype)
+        nn.RNNCellBase.__init__(self, input_size, hidden_size, bias, 3, device, dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         quick = streaming.cell_step("gru", self, input, hx, None)
         if quick is not None:
             return quick[0]
-        if tracing.symbolic(input):
+        if tracing.symbolic(input, hx):
             return tracing.leaf(self, input, hx)
         if input.dim() not in (1, 2):
             raise ValueError(f"GRUCell: Expected input to be 1D or 2D, got {input.dim()}D instead")

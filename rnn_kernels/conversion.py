@@ -7,6 +7,7 @@ the very object that hooks, optimizers, lists and wrappers know.
 from __future__ import annotations
 
 import copy
+import copyreg
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,14 @@ _OURS: dict[type[nn.Module], type[nn.Module]] = {
     nn.GRUCell: GRUCell,
 }
 _TORCH = {ours: torch for torch, ours in _OURS.items()}
+# What torch.nn's forward calls besides its kernel.
+_INNER = {
+    "check_input",
+    "check_hidden_size",
+    "check_forward_args",
+    "get_expected_hidden_size",
+    "permute_hidden",
+}
 _JOINED: dict[type[nn.Module], type[nn.Module]] = {}  # one class for each, made when needed
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
@@ -41,6 +50,14 @@ def _blank(kind: type[nn.Module]) -> nn.Module:
     return joined.__new__(joined)
 
 
+def _again(make: Callable[..., nn.Module], args: tuple[Any, ...]) -> nn.Module:
+    """What a class with a way of its own to be pickled makes, converted as it was."""
+    module = make(*args)
+    if not _is_ours(module):
+        module.__class__ = _joined(type(module))
+    return module
+
+
 def _joined(kind: type[nn.Module]) -> type[nn.Module]:
     """A class that is ``kind``, torch.nn's layer or a subclass, and runs on ours.
 
@@ -54,13 +71,17 @@ def _joined(kind: type[nn.Module]) -> type[nn.Module]:
 
     def reduced(self: nn.Module, protocol: Any) -> tuple[Any, ...]:
         # This class has no name to be found by; the one it stands for has.
-        return _blank, (kind,), *kind.__reduce_ex__(self, protocol)[2:]
+        made: Any = kind.__reduce_ex__(self, protocol)
+        make, args, *state = made
+        if make is copyreg.__newobj__:  # type: ignore[attr-defined]
+            return _blank, (kind,), *state
+        return _again, (kind if make is joined else make, args), *state
 
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "stands_for": kind,
              "__reduce_ex__": reduced}  # fmt: skip
     bases = (ours, base, _Joined) if kind is base else (kind, ours, base, _Joined)
-    _JOINED[kind] = type(kind.__name__, bases, names)
-    return _JOINED[kind]
+    joined = _JOINED[kind] = type(kind.__name__, bases, names)
+    return joined
 
 
 def _parametrized(kind: type[nn.Module], base: type[nn.Module]) -> type[nn.Module]:
@@ -80,6 +101,9 @@ def _obstacle(module: nn.Module) -> str | None:
         return "there are kernels for the LSTM and the GRU alone"
     if "forward" in vars(module):
         return "its forward was replaced on the instance"
+    theirs = next((c for c in kind.__mro__ if c not in _OURS and _INNER & vars(c).keys()), None)
+    if theirs is not None and theirs not in _RECURRENT:
+        return f"{theirs.__name__} overrides what torch.nn's forward calls, and ours does not"
     if any(c.__name__ == "FSDPModule" for c in kind.__mro__):
         return "fully_shard has sharded it: convert before"
     return None

@@ -95,7 +95,7 @@ def _layer(
             return onnx_layers.layer(cell, input, weights, h0, c0)
         if resets is None and not cells:
             return portable.layer(cell, input, weights, h0, c0, batch_sizes)
-    if batch_sizes is None and input.shape[0] == 1 and weights[0].w_hr is None:
+    elif batch_sizes is None and input.shape[0] == 1 and weights[0].w_hr is None:
         return cell_functions.single_step(cell, input, weights, h0, c0, resets, cells)
     flat = [t for w in weights for t in w]
     rows = (h0, c0, batch_sizes, resets)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from .tracing import unwatched
+
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -106,7 +108,7 @@ def lengths(given: Tensor | Sequence[int], B: int, T: int) -> Tensor:
             f"(batch_size={B})"
         )
     values = values.to(torch.int64)
-    if values.device.type == "cpu" and not torch.compiler.is_compiling() and B:
+    if values.device.type == "cpu" and unwatched(values) and B:
         low, high = values.min().item(), values.max().item()
         if low < 0 or high > T:
             raise RuntimeError(

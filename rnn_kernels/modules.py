@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from . import streaming, tracing
@@ -57,8 +57,9 @@ class LSTM(Recurrent):
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(
-            "LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout,
+        # By name: a subclass of torch's layer that was converted has torch's class in between.
+        nn.RNNBase.__init__(
+            self, "LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout,
             bidirectional, proj_size, device, dtype,
         )  # fmt: skip
 
@@ -113,7 +114,7 @@ class LSTM(Recurrent):
             quick = streaming.layer_step("lstm", self, input, *hx)
             if quick is not None:
                 return quick[0], quick[1:]
-        if tracing.symbolic(input):
+        if tracing.symbolic(input, hx):
             extras = {"lengths": lengths, "resets": resets, "return_cells": return_cells}
             return tracing.leaf(self, input, hx, **extras)
         if not isinstance(input, PackedSequence):
@@ -147,25 +148,28 @@ class GRU(Recurrent):
     Raises the errors of torch.nn.GRU, and those of :class:`LSTM`.
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        device: torch.device | str | int | None = None,
-        dtype: torch.dtype | None = None,
-        **others: Any,
-    ) -> None:
-        if "proj_size" in others:
-            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
-        super().__init__(
-            "GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout,
-            bidirectional, device=device, dtype=dtype, **others,
-        )  # fmt: skip
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            input_size: int,
+            hidden_size: int,
+            num_layers: int = 1,
+            bias: bool = True,
+            batch_first: bool = False,
+            dropout: float = 0.0,
+            bidirectional: bool = False,
+            *,
+            device: torch.device | str | int | None = None,
+            dtype: torch.dtype | None = None,
+        ) -> None: ...
+
+    else:  # by position as in torch, where another argument comes before device
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            if "proj_size" in kwargs:
+                raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+            nn.RNNBase.__init__(self, "GRU", *args, **kwargs)
 
     @overload
     def forward(
@@ -196,7 +200,7 @@ class GRU(Recurrent):
             quick = streaming.layer_step("gru", self, input, hx, None)
             if quick is not None:
                 return quick[:2]
-        if tracing.symbolic(input):
+        if tracing.symbolic(input, hx):
             return tracing.leaf(self, input, hx, lengths=lengths, resets=resets)
         if not isinstance(input, PackedSequence):
             if input.dim() not in (2, 3):

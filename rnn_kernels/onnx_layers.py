@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from . import portable
-from .tracing import tracing
 from .weights import Weights
 
 # ONNX's order of the gates, by their places in torch's: i o f c of i f g o, z r h of r z n.
@@ -22,13 +21,13 @@ OPSET = 17
 
 def wanted() -> bool:
     """True in torch.onnx.export(dynamo=True), from torch 2.8 on, which lets a model name a node."""
-    traced = tracing is not None and tracing() is not None  # dynamo=False knows torch's layers
-    return torch.onnx.is_in_onnx_export() and not traced and hasattr(torch.onnx, "ops")
+    # dynamo=False traces, and knows torch's layers.
+    return portable.exported() and not portable.traced() and hasattr(torch.onnx, "ops")
 
 
 def _ordered(cell: str, values: Tensor) -> Tensor:
     """values (G·H, …) with the gates in ONNX's order."""
-    order = torch.tensor(GATE_ORDER[cell])
+    order = torch.tensor(GATE_ORDER[cell], device=values.device)
     return values.unflatten(0, (len(order), -1)).index_select(0, order).flatten(0, 1)
 
 

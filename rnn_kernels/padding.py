@@ -36,13 +36,18 @@ def layer(
     if onnx_layers.wanted():
         portable.refuse_extras(resets=resets, return_cells=cells)
         return onnx_layers.layer(cell, x, weights, h0, c0, lengths)
-    T = x.shape[0]
+    T, B = x.shape[:2]
+    if lengths.shape != (B,):
+        raise RuntimeError(f"Expected lengths size ({B},), got {list(lengths.shape)}")
     lengths = lengths.clamp(0, T)
     t = torch.arange(T, device=x.device)[:, None]
     inside = t < lengths
     # What lies beyond the ends, be it NaN, takes no part in the products for the weights either.
     x = torch.where(inside[..., None], x, 0)
     there = torch.where(inside, lengths - 1 - t, t)  # its own inverse
+    # Nor does the state of a sequence without steps.
+    given, some = (h0, c0), lengths[:, None] > 0
+    h0, c0 = (None if state is None else torch.where(some, state, 0) for state in given)
     done = []
     for d, w in enumerate(weights):
         own, flags, again = x, resets, inside[..., None]
@@ -53,7 +58,7 @@ def layer(
         y, _, _, c = one(resets=flags, cells=c0 is not None)
         h_n, c_n = (
             None if first is None else _last(values, first[d], lengths)
-            for values, first in ((y, h0), (c, c0))
+            for values, first in zip((y, c), given, strict=True)
         )
         results = [torch.where(again, v, 0) for v in ([y, c] if cells else [y])]
         done.append(([_along(v, there) if d else v for v in results], h_n, c_n))

@@ -11,18 +11,34 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .tracing import tracing
+from .tracing import dispatch_modes, tracing
 from .weights import Weights
 
 _LAYERS = {"lstm": torch.lstm, "gru": torch.gru}
 _CELLS = {"lstm": torch.lstm_cell, "gru": torch.gru_cell}
 
 
+def traced() -> bool:
+    """True while torch.jit.trace records what this thread runs."""
+    if torch.compiler.is_dynamo_compiling():
+        return False
+    return tracing is not None and tracing() is not None
+
+
+def exported() -> bool:
+    """True while torch.onnx.export records what this thread runs.
+
+    Its own flag is the process's: other threads may be serving.
+    """
+    if torch.compiler.is_dynamo_compiling():
+        return torch.onnx.is_in_onnx_export()
+    watched = traced() or dispatch_modes is not None and dispatch_modes() > 0
+    return watched and torch.onnx.is_in_onnx_export()
+
+
 def wanted() -> bool:
-    """True while torch.jit.trace or torch.onnx.export records what runs."""
-    if torch.onnx.is_in_onnx_export():
-        return True
-    return not torch.compiler.is_compiling() and tracing is not None and tracing() is not None
+    """True where the layers recorded should be torch's, or ONNX's."""
+    return traced() or exported()
 
 
 def refuse_extras(**extras: object) -> None:
@@ -32,7 +48,7 @@ def refuse_extras(**extras: object) -> None:
     A trace keeps this package's operator for them.
     """
     named = [name for name, value in extras.items() if value is not None and value is not False]
-    if named and torch.onnx.is_in_onnx_export():
+    if named and exported():
         message = f"ONNX has no node for a layer with {' or '.join(named)}"
         warnings.warn(message, stacklevel=2)
         raise NotImplementedError(message)
@@ -51,6 +67,8 @@ def layer(
     bias, both = weights[0].b_ih is not None, len(weights) == 2
     states = h0 if c0 is None else (h0, c0)
     options = (states, flat, bias, 1, 0.0, False, both)
+    if batch_sizes is not None and int(batch_sizes[0]) != h0.shape[1]:
+        raise RuntimeError("torch's own layer, which a trace takes, has no sequences of no steps")
     if batch_sizes is None:
         y, *finals = _LAYERS[cell](x, *options, False)
     else:

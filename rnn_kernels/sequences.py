@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from . import module_checks
+from . import module_checks, portable
+from .tracing import unwatched
 
 
 class Sequences(NamedTuple):
@@ -74,7 +75,12 @@ def _packed(input: PackedSequence, resets: Any, states: Sequence[Tensor] | None)
     if order is not None:
         B = order.size(0)  # sequences of no steps among them
     elif torch.compiler.is_compiling() and states is not None:
-        B = states[0].size(1)  # a compiler knows sizes, not values
+        B = states[0].size(1)  # a compiler knows sizes; values are for the finished graph to check
+        torch._check(
+            batch_sizes[0].item() == B, lambda: "Expected hidden of the packed batch's size"
+        )
+    elif portable.traced():
+        B = batch_sizes[0]  # type: ignore[assignment]  # and a trace records where its numbers come from
     else:
         B = batch_sizes[0].item()  # type: ignore[assignment]  # a SymInt, for a compiler
 
@@ -101,14 +107,20 @@ def _ragged(
 def _padded(x: Tensor, batch_dim: int, given: Tensor | Sequence[int], resets: Any) -> Sequences:
     """Padded sequences with their lengths: packed, where the lengths are at hand.
 
-    On another device they are not, nor while a compiler makes a graph for all of them.
+    On another device they are not, nor where a compiler or a transform stands for all of them.
     """
     if x.dim() != 3:
         raise RuntimeError(f"lengths are for a batch, 3-D input; got {x.dim()}-D input")
     B, T = x.size(batch_dim), x.size(1 - batch_dim)
+    if portable.traced():
+        raise NotImplementedError(
+            "a trace would hold these very lengths: use torch.export, "
+            "torch.onnx.export(dynamo=True) or a PackedSequence"
+        )
     lengths = module_checks.lengths(given, B, T)
     module_checks.resets(resets, x)
-    if lengths.device.type != "cpu" or torch.compiler.is_compiling() or not B or not T:
+    # Packed where lengths can be read, and nobody would take what they are for all there can be.
+    if lengths.device.type != "cpu" or not unwatched(lengths) or not B or not T:
         lengths = lengths.to(x.device)
         return Sequences(x, B, lambda values: values, resets, lengths=lengths)
     each = torch.arange(B, device="cpu")
@@ -139,12 +151,15 @@ def _nested(x: Any, batch_first: bool, resets: Any) -> Sequences:
             "nested input should be contiguous, (B, jagged, I): call .contiguous()"
         )
     values, offsets = x.values(), x.offsets()
-    starts = offsets[:-1].cpu()
-    lengths = offsets.diff().cpu()
+    bounds = offsets.cpu()
+    if int(bounds[0]) != 0 or int(bounds[-1]) != len(values):
+        raise NotImplementedError("nested input should hold no other values: call .contiguous()")
+    starts, lengths = bounds[:-1], bounds.diff()
     batch_sizes, order, back, index = _ragged(lengths, starts, 1, values.device)
     flags = None
     if resets is not None:
-        if not resets.is_nested or resets.values().shape != values.shape[:1]:
+        same = resets.is_nested and resets.layout == torch.jagged and resets.dim() == 2
+        if not same or not torch.equal(resets.offsets(), offsets) or resets.lengths() is not None:
             raise TypeError("resets should be a nested tensor (B, jagged) of the lengths of input")
         module_checks.resets(resets.values()[None], values[None])
         flags = resets.values().index_select(0, index)

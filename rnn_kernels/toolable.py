@@ -18,18 +18,19 @@ class Toolable(nn.Module):
         return as_torch_layer(self)
 
     @property
-    def qconfig(self) -> Any:
+    def qconfig(self) -> None:
         """How torch.ao.quantization would quantize the module: never, it knows torch.nn's alone."""
-        raise AttributeError("qconfig")
+        return None
 
     @qconfig.setter
     def qconfig(self, value: Any) -> None:
         name = type(self).__name__
-        way = "quantize rnn_kernels.to_torch(model) instead"
-        if value is not None:
-            raise NotImplementedError(f"rnn_kernels.{name} has no quantized kernels: {way}")
         warnings.warn(
             f"quantization goes by exact types and leaves rnn_kernels.{name} as it is; to have it "
-            f"quantized, {way}",
+            "quantized, quantize rnn_kernels.to_torch(model) instead",
             stacklevel=3,
         )
+
+    @qconfig.deleter
+    def qconfig(self) -> None:
+        pass

@@ -146,13 +146,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
-    page = support.PAGE.read_text()
+    page, whole = support.PAGE.read_text(), support.is_whole(config) and session.exitstatus == 0
     if config.option.write_support:
-        rows = support.merged(support.read(page), RECORD.rows())
+        found = RECORD.rows()
+        rows = support.merged(support.read(page), found)
+        if whole:
+            rows = {name: rows[name] for name in found}
         support.PAGE.write_text(support.written(page, rows))
         return
-    whole = not (config.option.keyword or config.option.markexpr) and config.args == ["tests"]
-    wrong = support.complaints(page, RECORD, whole and session.exitstatus == 0)
+    wrong = support.complaints(page, RECORD, whole)
     if wrong:
         print("\ndocs/support.md is out of date, run `make support`:", *wrong, sep="\n  ")
         session.exitstatus = session.exitstatus or 1

@@ -47,7 +47,8 @@ class Record:
         if report.when == "call" or report.outcome != "passed":
             for name, value in report.user_properties:
                 if name == "support":
-                    self.outcomes.setdefault(tuple(value), set()).add(report.outcome)
+                    found = "failed" if hasattr(report, "wasxfail") else report.outcome
+                    self.outcomes.setdefault(tuple(value), set()).add(found)
 
     def rows(self) -> dict[str, list[str]]:
         """By feature, what stands in each column."""
@@ -89,6 +90,13 @@ def merged(old: dict[str, list[str]], new: dict[str, list[str]]) -> dict[str, li
             for was, value in zip(before, values, strict=True)
         ]
     return rows
+
+
+def is_whole(config: pytest.Config) -> bool:
+    """Whether a run is of every test that speaks for a feature."""
+    option = config.option
+    fewer = (option.keyword, option.deselect, option.ignore, option.ignore_glob, option.lf)
+    return not any(fewer) and option.markexpr in ("", "support") and config.args == ["tests"]
 
 
 def complaints(page: str, record: Record, whole: bool) -> list[str]:

@@ -71,6 +71,14 @@ def test_packed_rows_in_one_graph(kind: str, ordered: bool, hx: bool) -> None:
         assert_same(compiled, module, packed([8, 3, 3] if ordered else [3, 8, 2], ordered), *args)
 
 
+@pytest.mark.parametrize("kind", LAYERS)
+def test_packed_rows_and_a_state_of_more_sequences(kind: str) -> None:
+    module, h = layer(kind), torch.randn(1, 5, H)
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    with pytest.raises(RuntimeError, match="Expected hidden of the packed batch's size|u0"):
+        compiled(packed([5, 4, 2], True), (h, h) if kind == "LSTM" else h)
+
+
 @pytest.mark.support("torch.compile(fullgraph=True) with lengths=")
 @pytest.mark.parametrize("kind", LAYERS)
 def test_lengths_in_one_graph(kind: str) -> None:

@@ -148,6 +148,38 @@ def test_a_parametrized_layer(name: str) -> None:
     torch.testing.assert_close(layer(x), expected)
 
 
+class Remade(nn.GRU):
+    """A subclass with a way of its own to be pickled."""
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.input_size, self.hidden_size), {}
+
+    def __setstate__(self, state: dict) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", [Doubling, Named, Remade])
+def test_a_converted_subclass_makes_more_of_its_kind(kind: type[nn.Module]) -> None:
+    layer = rk.convert(kind(3, 4))
+    more = type(layer)(3, 4, 2) if kind is not Remade else pickle.loads(pickle.dumps(layer))
+    assert type(more) is type(layer) and more.hidden_size == 4
+    more(torch.randn(5, 2, 3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_posing_layer_makes_more_of_its_kind(name: str) -> None:
+    layer = getattr(rk, name)(3, 4)
+    with rk.posing_as_torch(layer):
+        assert isinstance(type(layer)(3, 5), getattr(nn, name))
+
+
+class Lenient(nn.LSTM):
+    """A subclass that forward of torch.nn's heeds, and ours would not."""
+
+    def check_forward_args(self, *args: object) -> None:
+        pass
+
+
 def replaced(layer: nn.Module) -> nn.Module:
     layer.forward = layer.forward
     return layer
@@ -168,6 +200,7 @@ LEFT = [
     (replaced, "LSTM is left: its forward was replaced on the instance"),
     (scripted, "is left: TorchScript has compiled it"),
     (quantized, "is left: it is quantized"),
+    (lambda layer: Lenient(3, 4), "is left: Lenient overrides what torch.nn's forward calls"),
     (lambda layer: Sealed(3, 4), "Sealed is left: its class cannot be changed: sealed"),
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +246,64 @@ def test_a_subclass_of_ours_cannot_be_scripted() -> None:
 
     with pytest.raises(NotImplementedError, match="cannot compile .*Mine: trace or export"):
         torch.jit.script(nn.Sequential(Mine(I, 2)))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_other_threads_go_on_while_one_exports(kind: str, tmp_path: Path) -> None:
+    """ONNX's flag is the process's, and a layer that serves is none to be written down."""
+    model, x = layer(kind).eval(), sample(kind)
+    expected, over, wrong, calls = model(x)[0].detach(), threading.Event(), [], []
+
+    def serve() -> None:
+        with torch.no_grad():
+            while not over.is_set():
+                calls.append(torch.onnx.is_in_onnx_export())
+                if not torch.allclose(model(x)[0], expected):
+                    wrong.append(1)
+                model(x, resets=x[..., 0] > 0)
+
+    server = threading.Thread(target=serve)
+    server.start()
+    try:
+        to_onnx(layer(kind).eval(), (x,), tmp_path / "m.onnx", (sizes(kind),))
+    finally:
+        over.set()
+        server.join()
+    assert any(calls) and not wrong
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_trace_of_packed_rows_takes_any_batch(kind: str) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = layer(kind)
+
+        def forward(self, data: Tensor, batch_sizes: Tensor) -> list[Tensor]:
+            return flat(self.inner(PackedSequence(data, batch_sizes)))
+
+    model = Model()
+    rows = [pack_padded_sequence(torch.randn(5, B, I), [5, 4, 2, 1][:B]) for B in (3, 4, 2)]
+    traced = torch.jit.trace(model, tuple(rows[0][:2]))
+    for x in rows:
+        torch.testing.assert_close(traced(*x[:2]), model(*x[:2]))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_what_a_trace_cannot_hold(kind: str) -> None:
+    with pytest.raises(NotImplementedError, match="a trace would hold these very lengths"):
+        torch.jit.trace(Lengths(layer(kind)), (sample(kind), torch.tensor([5, 2, 3])))
+    order = torch.tensor([0, 1, 2])
+    rows = pack_padded_sequence(torch.randn(5, 2, I), [5, 4])
+    rows = rows._replace(sorted_indices=order, unsorted_indices=order)
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = layer(kind)
+
+        def forward(self, data: Tensor) -> list[Tensor]:
+            return flat(self.inner(rows._replace(data=data)))
+
+    with pytest.raises(RuntimeError, match="has no sequences of no steps"):
+        torch.jit.trace(Model(), (rows.data,))

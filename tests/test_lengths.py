@@ -8,6 +8,7 @@ import pytest
 import torch
 from layers import LAYERS, H, I, flat, gradients, layer
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnn_kernels as rk
@@ -115,6 +116,31 @@ def test_functional(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", LAYERS)
+def test_a_state_without_steps_touches_nothing(kind: str) -> None:
+    module = layer(kind)
+    h = torch.randn(1, 3, H)
+    h[:, 1] = torch.nan
+    weights, x = module._weights(), torch.randn(T, 3, I)
+    run = getattr(functional, kind.lower())
+    _, *finals = run(x, (h, h) if kind == "LSTM" else h, weights, lengths=torch.tensor([2, 0, 5]))
+    assert all(f[:, 1].isnan().all() and f[:, ::2].isfinite().all() for f in finals)
+    sum(f[:, ::2].sum() for f in finals).backward()
+    assert all(p.grad.isfinite().all() for p in module.parameters())
+    with pytest.raises(RuntimeError, match=r"Expected lengths size \(3,\), got \[1\]"):
+        run(x, (h, h) if kind == "LSTM" else h, weights, lengths=torch.tensor([2]))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_transforms_over_lengths(kind: str) -> None:
+    module, x, lengths = layer(kind), torch.randn(2, T, 3, I), torch.tensor([[5, 1, 0], [2, 2, 4]])
+    found = torch.vmap(lambda x, n: module(x, lengths=n)[0])(x, lengths)
+    expected = [module(*a, lengths=n)[0] for *a, n in zip(x, lengths, strict=True)]
+    torch.testing.assert_close(found, torch.stack(expected))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert module(x[0], lengths=lengths[0])[0].shape == (T, 3, H)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
 def test_no_steps_and_no_sequences(kind: str) -> None:
     module, x = layer(kind), torch.randn(T, 2, I)
     y, state = module(x, lengths=[0, 0])
@@ -199,6 +225,12 @@ def test_nested_tensors_that_do_not_fit() -> None:
         module(x.transpose(1, 2))
     with pytest.raises(TypeError, match="resets should be a nested tensor"):
         module(x, resets=torch.zeros(2, 5, dtype=torch.bool))
+    flags = [torch.zeros(n, dtype=torch.bool) for n in (5, 3)]
+    with pytest.raises(TypeError, match="resets should be a nested tensor"):
+        module(x, resets=torch.nested.nested_tensor(flags, layout=torch.jagged))
+    later = torch.nested.nested_tensor_from_jagged(torch.randn(9, I), torch.tensor([1, 4, 9]))
+    with pytest.raises(NotImplementedError, match="should hold no other values"):
+        module(later)
     with pytest.raises(RuntimeError, match=r"input.size\(-1\) must be equal to input_size"):
         module(jagged(3, 5, features=2)[1])
 

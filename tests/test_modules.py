@@ -107,6 +107,15 @@ def test_constructor_errors_are_torchs(cell: str, args: tuple, options: dict) ->
     assert objection(nn) or not RECENT
 
 
+def test_arguments_by_position_are_torchs() -> None:
+    for args in [(4, 6, 1, True, False, 0.0, False, 0, "cpu", torch.float64), (4, 6, 2, False)]:
+        for name in LAYERS:
+            ours, theirs = (getattr(library, name)(*args) for library in (rk, nn))
+            assert (
+                repr(ours) == repr(theirs) and ours.weight_ih_l0.dtype == theirs.weight_ih_l0.dtype
+            )
+
+
 def test_dropout_with_one_layer_warns() -> None:
     with pytest.warns(UserWarning, match="dropout option adds dropout after all but last"):
         rk.LSTM(3, 3, dropout=0.5)

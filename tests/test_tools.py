@@ -140,8 +140,8 @@ def test_quantize_dynamic(kind: str) -> None:
         untouched = quantize(model)
     assert type(untouched[0]) is type(model[0])
     torch.testing.assert_close(flat(untouched(x)), expected)
-    with pytest.raises(NotImplementedError, match=r"quantize rnn_kernels.to_torch\(model\)"):
-        quantize(model, {getattr(rk, kind)})
+    with pytest.warns(UserWarning, match=r"quantize rnn_kernels.to_torch\(model\) instead"):
+        assert type(quantize(model, {getattr(rk, kind)})[0]) is type(model[0])
     quantized = quantize(rk.to_torch(model))
     assert type(quantized[0]).__module__.startswith("torch.ao.nn.quantized.dynamic")
     torch.testing.assert_close(flat(quantized(x)), expected, rtol=0.1, atol=0.1)
@@ -165,6 +165,63 @@ def test_fx(kind: str) -> None:
     torch.testing.assert_close(graph(x), model(x))
     with pytest.raises(torch.fx.proxy.TraceError, match=f"{kind} is a leaf of torch.fx's graphs"):
         torch.fx.symbolic_trace(model.inner)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:quantization goes by")
+@pytest.mark.parametrize("kind", ALL)
+def test_static_quantization_of_the_rest_of_a_model(kind: str) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.rest = First(layer(kind)), nn.Linear(H, H)
+            self.inner.inner.qconfig = None
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.rest(self.inner(x))
+
+    model = Model().eval()
+    model.qconfig = torch.ao.quantization.get_default_qconfig("fbgemm")
+    prepared, x = torch.ao.quantization.prepare(model), sample(kind)
+    torch.testing.assert_close(prepared(x), model(x))
+    assert type(prepared.inner.inner) is getattr(rk, kind)
+    del prepared.inner.inner.qconfig
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_fx_runs_hooks_once_or_says_that_it_cannot(kind: str) -> None:
+    class Doubling(getattr(rk, kind)):
+        def forward(self, x: Tensor) -> object:
+            return super().forward(2 * x)
+
+    hooked = layer(kind)
+    hooked.register_forward_pre_hook(lambda module, args: (2 * args[0],))
+    for inner in (hooked, Doubling(I, H)):
+        model = nn.Sequential(inner)
+        with pytest.raises(torch.fx.proxy.TraceError, match=r"\(0\) has hooks or a forward of its"):
+            torch.fx.symbolic_trace(model)
+
+        class Tracer(torch.fx.Tracer):
+            def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+                return True
+
+        graph = torch.fx.GraphModule(model, Tracer().trace(model))
+        x = sample(kind)
+        torch.testing.assert_close(flat(graph(x)), flat(model(x)))
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_fx_of_a_state_alone(kind: str) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = layer(kind)
+            self.register_buffer("x", sample(kind))
+
+        def forward(self, h: Tensor) -> object:
+            return self.inner(self.x, (h, h) if "LSTM" in kind else h)
+
+    model, h = Model(), torch.randn(3, H) if kind in CELLS else torch.randn(1, 3, H)
+    torch.testing.assert_close(flat(torch.fx.symbolic_trace(model)(h)), flat(model(h)))
 
 
 @pytest.mark.parametrize("kind", LAYERS)
