@@ -115,11 +115,25 @@ def single_step(
 
     done = [_step(cell, input[0], w, state(h0, d), state(c0, d)) for d, w in enumerate(weights)]
     hs, cs = zip(*done, strict=True)
-    # The results share no memory, since one may be changed in place; and are no views, which
-    # wrappers with hooks of their own (fully_shard) would lose sight of then.
-    y = torch.cat([h.unsqueeze(0) for h in hs], -1)
-    c = torch.cat([c.unsqueeze(0) for c in cs], -1) if cells else None
-    return y, torch.stack(hs), None if c0 is None else torch.stack(cs), c
+
+    # The results share no memory, since one may be changed in place; and those with gradients are
+    # no views, which wrappers with hooks of their own (fully_shard) would lose sight of then.
+    def steps(values: Sequence[Tensor]) -> Tensor:
+        if len(values) == 1:
+            return torch.stack(values)
+        return torch.cat([v.unsqueeze(0) for v in values], -1)
+
+    def finals(values: Sequence[Tensor]) -> Tensor:
+        if len(values) == 1 and not torch.is_grad_enabled():
+            return values[0].unsqueeze(0)
+        return torch.stack(values)
+
+    return (
+        steps(hs),
+        finals(hs),
+        None if c0 is None else finals(cs),
+        steps(cs) if cells else None,
+    )
 
 
 def lstm_cell(

@@ -72,11 +72,10 @@ def layer(
         RuntimeError: sizes, dtypes or devices do not fit together, or the requested backend
             does not support the call.
     """
-    call = (cell, input, weights, h0, c0, batch_sizes, resets, cells)
     if profiling.on():
         with profiling.named(cell, "layer"):
-            return _layer(*call)
-    return _layer(*call)
+            return _layer(cell, input, weights, h0, c0, batch_sizes, resets, cells)
+    return _layer(cell, input, weights, h0, c0, batch_sizes, resets, cells)
 
 
 def _layer(

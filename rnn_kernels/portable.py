@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .tracing import dispatch_modes, tracing
+from .tracing import dispatch_modes, known, tracing
 from .weights import Weights
 
 _LAYERS = {"lstm": torch.lstm, "gru": torch.gru}
@@ -38,7 +38,10 @@ def exported() -> bool:
 
 def wanted() -> bool:
     """True where the layers recorded should be torch's, or ONNX's."""
-    return traced() or exported()
+    if torch.compiler.is_dynamo_compiling() or not known:
+        return traced() or exported()
+    # The same without asking twice, on the way of every call.
+    return tracing() is not None or dispatch_modes() > 0 and torch.onnx.is_in_onnx_export()
 
 
 def refuse_extras(**extras: object) -> None:

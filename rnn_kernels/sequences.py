@@ -41,6 +41,10 @@ class Sequences(NamedTuple):
     lengths: Tensor | None = None
 
 
+def _same(values: Tensor) -> Tensor:
+    return values
+
+
 def read(
     input: Any,
     batch_first: bool,
@@ -59,7 +63,7 @@ def read(
         return _padded(input, 0 if batch_first else 1, lengths, resets)
     if input.dim() == 3:
         B = input.size(0 if batch_first else 1)
-        return Sequences(input, B, lambda values: values, resets)
+        return Sequences(input, B, _same, resets)
     batch_dim = 0 if batch_first else 1
     return Sequences(
         input.unsqueeze(batch_dim),
@@ -122,7 +126,7 @@ def _padded(x: Tensor, batch_dim: int, given: Tensor | Sequence[int], resets: An
     # Packed where lengths can be read, and nobody would take what they are for all there can be.
     if lengths.device.type != "cpu" or not unwatched(lengths) or not B or not T:
         lengths = lengths.to(x.device)
-        return Sequences(x, B, lambda values: values, resets, lengths=lengths)
+        return Sequences(x, B, _same, resets, lengths=lengths)
     each = torch.arange(B, device="cpu")
     starts, stride = (each, B) if batch_dim else (each * T, 1)
     batch_sizes, order, back, index = _ragged(lengths, starts, stride, x.device)

@@ -80,11 +80,11 @@ def plain(*tensors: Tensor | None) -> bool:
     )
 
 
-def symbolic(*values: object) -> bool:
+def symbolic(input: object, hx: object) -> bool:
     """True for what torch.fx.symbolic_trace hands a module in place of tensors."""
-    return any(isinstance(v, Proxy) for v in values) or (
-        isinstance(values[-1], tuple) and any(isinstance(v, Proxy) for v in values[-1])
-    )
+    if hx is None or isinstance(input, Proxy):
+        return isinstance(input, Proxy)
+    return any(isinstance(v, Proxy) for v in (hx if isinstance(hx, tuple) else (hx,)))
 
 
 def leaf(module: nn.Module, input: Any, hx: Any, **options: object) -> Any:

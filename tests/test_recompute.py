@@ -93,7 +93,7 @@ def test_derivatives(cell: str, form: tuple[str, str, str]) -> None:
     def function(*values: Tensor) -> tuple[Tensor, ...]:
         with rk.recompute():
             results = ordinary(*values)
-        assert node(results[0]) == "_RecomputedBackward"
+        assert node(results[0]) == "RecomputedLayerBackward"
         return results
 
     assert torch.autograd.gradcheck(function, inputs)
@@ -193,7 +193,7 @@ def test_the_mode_ends_with_its_block_and_thread() -> None:
     layer, x = rk.GRU(I, H), torch.randn(T, B, I)
 
     def on() -> bool:
-        return node(layer(x)[0]) == "_RecomputedBackward"
+        return node(layer(x)[0]) == "RecomputedLayerBackward"
 
     assert not on()
     seen = []
