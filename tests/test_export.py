@@ -11,14 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from layers import ALL, CELLS, LAYERS, First, I, flat, layer, sample
+from layers import ALL, CELLS, LAYERS, First, I, flat, layer, needs_recent, sample
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import rnn_kernels as rk
 
 DYNAMIC = torch.export.Dim.DYNAMIC
-RECENT = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 9)
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -52,6 +51,7 @@ def test_export(kind: str) -> None:
         assert len(nodes) == 2
 
 
+@needs_recent
 @pytest.mark.support("torch.export of a PackedSequence")
 @pytest.mark.parametrize("kind", LAYERS)
 def test_export_of_packed_rows(kind: str) -> None:
@@ -88,7 +88,7 @@ def test_export_with_lengths(kind: str) -> None:
     torch.testing.assert_close(program.module()(*args), model(*args))
 
 
-@pytest.mark.skipif(not RECENT, reason="AOTInductor of custom operators came later")
+@needs_recent
 @pytest.mark.support("AOTInductor, in a process that has imported rnn_kernels")
 @pytest.mark.parametrize("kind", ["LSTM", "GRUCell"])
 def test_aot_inductor(kind: str, tmp_path: Path) -> None:
