@@ -63,3 +63,22 @@ class First(nn.Module):
 
     def forward(self, *args: Any) -> Tensor:
         return flat(self.inner(*args))[0]
+
+
+class Lengths(nn.Module):
+    """A model of a layer and the lengths of its input, whose outputs are a list."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor, lengths: Tensor) -> list[Tensor]:
+        return flat(self.inner(x, lengths=lengths))
+
+
+DYNAMIC = torch.export.Dim.DYNAMIC
+
+
+def sizes(kind: str) -> dict[int, Any]:
+    """Of an exported input: every dimension but the last may change."""
+    return {0: DYNAMIC} if kind in CELLS else {0: DYNAMIC, 1: DYNAMIC}
