@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.workload import Workload
+from rnn_kernels.onnx_layers import GATE_ORDER
 
-# ONNX's order of the gates, by their places in torch's: i o f c of i f g o, z r h of r z n.
-GATE_ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}
 OPSET, IR_VERSION = 17, 8
 
 
@@ -96,7 +95,7 @@ def output_shapes(work: Workload) -> dict[str, torch.Size]:
 
 def layer_weights(work: Workload, layer: int) -> dict[str, Tensor]:
     """ONNX's W, R and B: directions first, gates in its order, both biases in a row."""
-    order = GATE_ORDER[work.preset.cell]
+    order = GATE_ORDER[work.preset.cell.lower()]
 
     def stacked(kind: str) -> Tensor:
         ends = ("", "_reverse")[: work.preset.D]

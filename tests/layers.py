@@ -76,6 +76,17 @@ class Lengths(nn.Module):
         return flat(self.inner(x, lengths=lengths))
 
 
+class Resets(nn.Module):
+    """A model of a layer and the resets of its input, whose output is one tensor."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor, done: Tensor) -> Tensor:
+        return self.inner(x, resets=done)[0]
+
+
 DYNAMIC = torch.export.Dim.DYNAMIC
 
 

@@ -64,8 +64,8 @@ def test_every_run_of_a_peer_reads_its_inputs_anew(name: str, cell: str) -> None
 @pytest.mark.parametrize("name", PEERS)
 def test_the_gate_finds_gates_in_torch_s_order(name: str, cell: str, monkeypatch) -> None:
     gate = Gate(make_workload(layer(cell, 1, 1, PEERS[name])), ["fwd"])
-    count = len(onnx_graph.GATE_ORDER[cell])
-    monkeypatch.setitem(onnx_graph.GATE_ORDER, cell, tuple(range(count)))
+    count = len(onnx_graph.GATE_ORDER[cell.lower()])
+    monkeypatch.setitem(onnx_graph.GATE_ORDER, cell.lower(), tuple(range(count)))
     if not excused(name, gate):
         assert gate.check(PROVIDERS[name], "fwd").status == "wrong"
 

@@ -16,6 +16,7 @@ from layers import (
     LAYERS,
     I,
     Lengths,
+    Resets,
     flat,
     layer,
     needs_recent,
@@ -120,15 +121,7 @@ def test_a_trace_warns_of_our_checks_as_little_as_of_torchs() -> None:
 
 @pytest.mark.parametrize("kind", LAYERS)
 def test_trace_with_resets_keeps_our_operator(kind: str) -> None:
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = layer(kind)
-
-        def forward(self, x: Tensor, done: Tensor) -> Tensor:
-            return self.inner(x, resets=done)[0]
-
-    model = Model()
+    model = Resets(layer(kind))
     traced = torch.jit.trace(model, (sample(kind), torch.rand(5, 3) < 0.5))
     args = sample(kind, 9, 4), torch.rand(9, 4) < 0.5
     torch.testing.assert_close(traced(*args), model(*args))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from layers import ALL, CELLS, LAYERS, First, H, I, flat, layer, sample
+from layers import ALL, CELLS, LAYERS, First, H, I, Resets, flat, layer, sample
 from torch import Tensor, nn
 
 import rnn_kernels as rk
@@ -69,14 +69,6 @@ def test_fx_of_a_state_alone(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", LAYERS)
 def test_fx_keeps_what_torch_does_not_know(kind: str) -> None:
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = layer(kind)
-
-        def forward(self, x: Tensor, done: Tensor) -> Tensor:
-            return self.inner(x, resets=done)[0]
-
-    model = Model()
+    model = Resets(layer(kind))
     args = sample(kind), torch.rand(5, 3) < 0.4
     torch.testing.assert_close(torch.fx.symbolic_trace(model)(*args), model(*args))

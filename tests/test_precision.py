@@ -103,6 +103,8 @@ def assert_deterministic(kind: str, device: str) -> None:
         runs.append(flat(module(x)) + gradients(module, x))
     for run in runs[1:]:
         assert all(map(torch.equal, run, runs[0]))
+    torch.manual_seed(6)  # dropout there is
+    assert not torch.equal(module(x)[0], runs[0][0])
 
 
 @pytest.mark.gpu
