@@ -4,8 +4,14 @@ from scikit_build_core.setuptools.wrapper import setup
 
 setup(
     cmake_source_dir=".",
-    packages=["rnn_kernels", "rnn_kernels.triton_kernels"],
-    # A top-level `triton_kernels` in site-packages would collide with Triton's own package.
-    package_dir={"rnn_kernels": "rnn_kernels", "rnn_kernels.triton_kernels": "triton_kernels"},
-    package_data={"rnn_kernels": ["py.typed"]},
+    packages=["rnn_kernels", "rnn_kernels.triton_kernels", "rnn_kernels.benchmarks"],
+    # A top-level `triton_kernels` in site-packages would collide with Triton's own package. The
+    # benchmarks go with the package for `python -m rnn_kernels bench`; the pages made of their
+    # results do not.
+    package_dir={
+        "rnn_kernels": "rnn_kernels",
+        "rnn_kernels.triton_kernels": "triton_kernels",
+        "rnn_kernels.benchmarks": "benchmarks",
+    },
+    package_data={"rnn_kernels": ["py.typed"], "rnn_kernels.benchmarks": ["presets.json"]},
 )

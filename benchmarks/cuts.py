@@ -16,17 +16,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.device import set_up
-from benchmarks.environment import Environment, environment
-from benchmarks.gate import first_line
-from benchmarks.parser import Parser
-from benchmarks.results import official_path, write
-from benchmarks.table import aligned
 from rnn_kernels import cuda, persistent
 from rnn_kernels.cells import CELLS
 from rnn_kernels.explanation import measured_us
 from rnn_kernels.persistent import Plan
 from rnn_kernels.precision import tf32_allowed
+
+from .device import set_up
+from .environment import Environment, environment
+from .gate import first_line
+from .parser import Parser
+from .results import official_path, write
+from .table import aligned
 
 T = 512
 GRID = {

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchmarks.environment import Environment
-from benchmarks.gate import Gate
-from benchmarks.memory import peak_mb
-from benchmarks.provider import Provider
-from benchmarks.results import Row, make_row, write
-from benchmarks.timing import BUSY, RUN_IN_S, Effort, measure_on
+from .environment import Environment
+from .gate import Gate
+from .memory import peak_mb
+from .provider import Provider
+from .results import Row, make_row, write
+from .timing import BUSY, RUN_IN_S, Effort, measure_on
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.candidate import Candidate, Result
-from benchmarks.provider import Provider
-from benchmarks.providers import BASELINE
-from benchmarks.workload import Workload
+from .candidate import Candidate, Result
+from .provider import Provider
+from .providers import BASELINE
+from .workload import Workload
 
 # The one tolerance rule: error <= LIMIT · torch.nn's error + ULPS ulp of the tensor's scale.
 # As in tests/tolerance.py: the ulps are for vendors' products, whose sums of K terms round up to

@@ -5,7 +5,7 @@ from functools import cache
 
 import torch
 
-from benchmarks.candidate import Candidate, Result
+from .candidate import Candidate, Result
 
 WARM_UPS = 3  # compile, choose algorithms, allocate the workspaces that stay
 

@@ -13,16 +13,16 @@ from itertools import product
 
 from tqdm import tqdm
 
-from benchmarks.environment import environment
-from benchmarks.findings import Entrant, Findings
-from benchmarks.gate import Gate
-from benchmarks.grid_tables import printed
-from benchmarks.parser import Parser
-from benchmarks.presets import Preset
-from benchmarks.providers import BASELINE, PROVIDERS
-from benchmarks.results import official_path
-from benchmarks.timing import QUICK, Effort
-from benchmarks.workload import make_workload
+from .environment import environment
+from .findings import Entrant, Findings
+from .gate import Gate
+from .grid_tables import printed
+from .parser import Parser
+from .presets import Preset
+from .providers import BASELINE, PROVIDERS
+from .results import official_path
+from .timing import QUICK, Effort
+from .workload import make_workload
 
 CELLS = ("GRU", "LSTM")
 I, RESETS = 16, 0.03  # noqa: E741  input size, and share of the flags

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from benchmarks.providers import BASELINE
-from benchmarks.results import Row
-from benchmarks.table import aligned, markdown, ratios, summary, times, unsteady
+from .providers import BASELINE
+from .results import Row
+from .table import aligned, markdown, ratios, summary, times, unsteady
 
 OURS = "auto"
 TITLES = {  # by part and pass

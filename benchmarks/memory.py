@@ -2,7 +2,7 @@
 
 import torch
 
-from benchmarks.candidate import Candidate
+from .candidate import Candidate
 
 
 def peak_mb(candidate: Candidate) -> float:

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from benchmarks.workload import Workload
 from rnn_kernels.onnx_layers import GATE_ORDER
+
+from .workload import Workload
 
 OPSET, IR_VERSION = 17, 8
 

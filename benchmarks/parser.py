@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import NoReturn
 
-from benchmarks.device import DEVICES, default_device, usable_device
-from benchmarks.results import is_official
+from .device import DEVICES, default_device, usable_device
+from .results import is_official
 
 
 class Parser(argparse.ArgumentParser):

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from benchmarks.candidate import Candidate, Result
-from benchmarks.environment import version_of
-from benchmarks.onnx_graph import inputs, onnx_graph, output_shapes
-from benchmarks.provider import Provider
-from benchmarks.workload import Workload
+from .candidate import Candidate, Result
+from .environment import version_of
+from .onnx_graph import inputs, onnx_graph, output_shapes
+from .provider import Provider
+from .workload import Workload
 
 
 @dataclass(frozen=True)

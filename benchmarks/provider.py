@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 
-from benchmarks.candidate import Candidate
-from benchmarks.workload import Workload
+from .candidate import Candidate
+from .workload import Workload
 
 
 class Provider(ABC):

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from benchmarks.candidate import Candidate, Result
-from benchmarks.graph import captured
-from benchmarks.peers import ONNXRuntime, OpenVINO
-from benchmarks.provider import Provider
-from benchmarks.workload import Workload
+from .candidate import Candidate, Result
+from .graph import captured
+from .peers import ONNXRuntime, OpenVINO
+from .provider import Provider
+from .workload import Workload
 
 Layer = Callable[..., tuple[Tensor | PackedSequence, Tensor | tuple[Tensor, Tensor]]]
 

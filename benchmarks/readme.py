@@ -5,9 +5,9 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import grid_tables, results, table
-from benchmarks.environment import ROOT
-from benchmarks.results import Row
+from . import grid_tables, results, table
+from .environment import ROOT
+from .results import Row
 
 README, CPU = ROOT / "README.md", ROOT / "docs" / "cpu.md"
 START, END = "<!-- table: make bench writes it -->\n", "<!-- end of table -->\n"

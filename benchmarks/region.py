@@ -1,6 +1,6 @@
 """The region: the algorithm that torch's RNN.cpp asks cuDNN for, on an H100 and its like."""
 
-from benchmarks.presets import Preset
+from .presets import Preset
 
 
 def region(preset: Preset, pass_name: str) -> str:

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.environment import ROOT, Environment, sources_hash
-from benchmarks.gate import Verdict
-from benchmarks.presets import Preset
-from benchmarks.timing import Stats
+from .environment import ROOT, Environment, sources_hash
+from .gate import Verdict
+from .presets import Preset
+from .timing import Stats
 
 RESULTS = ROOT / "benchmarks" / "results"
 Line = TypeVar("Line")  # a dataclass: Row, or another with columns of its own

@@ -11,18 +11,18 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from benchmarks.device import set_up
-from benchmarks.environment import environment
-from benchmarks.findings import Entrant, Findings
-from benchmarks.gate import Gate
-from benchmarks.parser import Parser
-from benchmarks.presets import PASSES, PRESETS, QUICK_B, QUICK_T, Preset, device_set
-from benchmarks.provider import Provider
-from benchmarks.providers import BASELINE, PROVIDERS, offered, usual
-from benchmarks.results import official_path
-from benchmarks.table import table
-from benchmarks.timing import FULL, QUICK
-from benchmarks.workload import make_workload
+from .device import set_up
+from .environment import environment
+from .findings import Entrant, Findings
+from .gate import Gate
+from .parser import Parser
+from .presets import PASSES, PRESETS, QUICK_B, QUICK_T, Preset, device_set
+from .provider import Provider
+from .providers import BASELINE, PROVIDERS, offered, usual
+from .results import official_path
+from .table import table
+from .timing import FULL, QUICK
+from .workload import make_workload
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -13,18 +13,18 @@ from dataclasses import asdict, dataclass, replace
 
 from tqdm import tqdm
 
-from benchmarks.candidate import Candidate
-from benchmarks.device import set_up
-from benchmarks.environment import Environment, environment
-from benchmarks.gate import first_line
-from benchmarks.parser import Parser
-from benchmarks.presets import Preset
-from benchmarks.providers import BASELINE, PROVIDERS
-from benchmarks.region import region
-from benchmarks.results import official_path, write
-from benchmarks.table import aligned
-from benchmarks.timing import TIMERS, Effort, host_seconds, measure
-from benchmarks.workload import Workload, make_workload
+from .candidate import Candidate
+from .device import set_up
+from .environment import Environment, environment
+from .gate import first_line
+from .parser import Parser
+from .presets import Preset
+from .providers import BASELINE, PROVIDERS
+from .region import region
+from .results import official_path, write
+from .table import aligned
+from .timing import TIMERS, Effort, host_seconds, measure
+from .workload import Workload, make_workload
 
 CELLS = ("LSTM", "GRU")
 PROVIDER_NAMES = (BASELINE.name, "auto")

@@ -3,8 +3,8 @@
 import statistics
 from collections.abc import Collection, Sequence
 
-from benchmarks.providers import BASELINE
-from benchmarks.results import Row
+from .providers import BASELINE
+from .results import Row
 
 # p80 / p20 from which a time is too unsteady to judge by.
 NOISY = 1.3

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.candidate import Candidate
+from .candidate import Candidate
 
 # (call, number) -> seconds that `number` calls took.
 Timer = Callable[[Callable[[], object], int], float]

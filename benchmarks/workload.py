@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from benchmarks.presets import Preset
+from .presets import Preset
 
 
 @dataclass(frozen=True)
