@@ -1,6 +1,9 @@
 # make demo   train a small language model with torch.nn and with rnn_kernels, side by side
 # make test   check style, run all tests (EMULATE=asan: the CUDA kernels under AddressSanitizer)
-# make bench  measure against torch.nn and others (QUICK=1: a look of two minutes)
+# make bench  measure against torch.nn and others, write the pages (QUICK=1: a look at it, no pages)
+# make bench-compare BASE=<commit>   that commit's build beside this one (QUICK=1)
+# make results-status   which results files belong to the code beside them
+# make pages  write docs/performance.md, its pictures and the tables anew from the results files
 # make lint   check style and types only
 # make support    run what docs/support.md stands on, and write it
 # make libraries  install libraries that contain recurrent layers, and train their models with ours
@@ -25,7 +28,7 @@ SANITIZED := EMULATE=asan ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$(shell \
 SELECT := -m emulated
 endif
 
-.PHONY: demo test bench lint gpu support libraries
+.PHONY: demo test bench bench-compare results-status pages lint gpu support libraries
 
 demo: $(READY)
 	$(BIN)/python examples/char_lm.py --compare
@@ -40,10 +43,24 @@ libraries: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[libraries]"
 	$(BIN)/python -m pytest tests/test_libraries.py
 
+# Every part runs, whatever became of the one before.
 bench: $(READY)
-	$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
-	$(BIN)/python -m benchmarks.grid $(if $(QUICK),--quick)
-	$(if $(QUICK),,$(BIN)/python -m benchmarks.readme)
+	@failed=; \
+	for part in machine run grid sweep; do \
+		$(BIN)/python -m benchmarks.$$part --device cpu $(if $(QUICK),--quick) || failed="$$failed $$part"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+	$(if $(QUICK),,$(BIN)/python -m benchmarks.pages)
+
+bench-compare: $(READY)
+	$(if $(BASE),,$(error bench-compare needs BASE, a commit: make bench-compare BASE=HEAD~1))
+	$(BIN)/python -m benchmarks.compare $(BASE) $(if $(QUICK),--quick)
+
+results-status: $(READY)
+	$(BIN)/python -m benchmarks.results
+
+pages: $(READY)
+	$(BIN)/python -m benchmarks.pages
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -72,6 +89,7 @@ gpu:
 	wait $$racecheck || failed="$$failed racecheck"; \
 	tail -n 12 build/memcheck.log build/racecheck.log; \
 	$(PYTHON) -m benchmarks.cuts --device cuda $(if $(QUICK),--quick) || failed="$$failed cuts"; \
+	$(PYTHON) -m benchmarks.machine --device cuda $(if $(QUICK),--quick) || failed="$$failed machine"; \
 	$(PYTHON) -m benchmarks.sweep --device cuda $(if $(QUICK),--quick) || failed="$$failed sweep"; \
 	$(PYTHON) -m benchmarks.run --device cuda $(if $(QUICK),--quick) || failed="$$failed benchmarks"; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi

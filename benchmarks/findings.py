@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .candidate import Candidate
 from .environment import Environment
 from .gate import Gate
-from .memory import peak_mb
+from .memory import Probe, allocated_mb
+from .presets import computed
 from .provider import Provider
+from .providers import PROVIDERS
 from .results import Row, make_row, write
 from .timing import BUSY, RUN_IN_S, Effort, measure_on
 
@@ -22,11 +25,12 @@ class Entrant:
 
 @dataclass
 class Findings:
-    """The first three fields hold for the whole run. Peers may be wrong, it has not failed then."""
+    """The first four fields hold for the whole run. Peers may be wrong, it has not failed then."""
 
     device: str
     effort: Effort
     where: Environment
+    probe: Probe | None = None  # of memory, on a CPU; without one its peaks are left out
     rows: list[Row] = field(default_factory=list)
     reasons: dict[str, None] = field(default_factory=dict)  # why rows lack a time, each once
     busy: dict[tuple[str, str], float] = field(default_factory=dict)  # see timing.BUSY
@@ -40,12 +44,15 @@ class Findings:
             for index, (one, verdict) in enumerate(zip(entrants, verdicts, strict=True))
             if verdict.status == "ok"
         }
-        run_in_s = RUN_IN_S if any(one.provider.peer for one in entrants) else 0.0
+        beside_peers = any(entrants[int(index)].provider.peer for index in candidates)
+        run_in_s = RUN_IN_S if beside_peers else 0.0
         effort = replace(self.effort, run_in_s=run_in_s)
-        stats, rate = measure_on(self.device, candidates, effort)
-        # A graph got its memory when it was captured.
-        counted = self.device == "cuda" and pass_name != "graph_fwd"
-        peaks = {name: peak_mb(candidate) for name, candidate in candidates.items() if counted}
+        stats, rate = measure_on(self.device, candidates, effort, pass_name)
+        peaks = {
+            index: self.peak_mb(entrants[int(index)], pass_name, candidate)
+            for index, candidate in candidates.items()
+            if computed(pass_name) == pass_name  # a graph got its memory when it was captured
+        }
         for index, (one, verdict) in enumerate(zip(entrants, verdicts, strict=True)):
             provider, work, missing = one.provider, one.gate.work, verdict.status == "missing"
             name, used = provider.name, "" if missing else provider.backend_used(work)
@@ -62,6 +69,14 @@ class Findings:
                 excuse = "; a peer's, so no failure" if failed and provider.peer else ""
                 reason = f"{verdict.status}: {name}{case}: {verdict.reason}{excuse}"
                 self.reasons[reason] = None
+
+    def peak_mb(self, one: Entrant, pass_name: str, candidate: Candidate) -> float | None:
+        if self.device == "cuda":
+            return allocated_mb(candidate)
+        known = PROVIDERS.get(one.provider.name) is one.provider  # the probe knows by name
+        if self.probe is None or not known:
+            return None
+        return self.probe.peak_mb(one.gate.work.preset, pass_name, one.provider.name)
 
     def report(self) -> str:
         """What to know beside the tables; each line ends."""

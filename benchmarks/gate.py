@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .candidate import Candidate, Result
+from .presets import computed
 from .provider import Provider
 from .providers import BASELINE
 from .workload import Workload
@@ -33,14 +34,14 @@ class Gate:
 
     def __init__(self, work: Workload, passes: Sequence[str]) -> None:
         self.work = work
-        plain = [name.removeprefix("graph_") for name in passes]
+        plain = [computed(name) for name in passes]
         longest = "fwd_bwd" if "fwd_bwd" in plain else plain[0]
         self.exact = run(BASELINE.build(work.to(torch.float64), longest))
         self.allowance = {name: self._allowance(name) for name in passes}
 
     def _allowance(self, pass_name: str) -> list[float]:
         """Per result: the error at which the ratio is 1. A graph is held to the plain forward's."""
-        results = run(BASELINE.build(self.work, pass_name.removeprefix("graph_")))
+        results = run(BASELINE.build(self.work, computed(pass_name)))
         eps = torch.finfo(self.work.preset.torch_dtype).eps
         return [
             max_error(result, exact) + ULPS / LIMIT * eps * exact.abs().max().item()

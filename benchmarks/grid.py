@@ -11,18 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from tqdm import tqdm
-
 from .environment import environment
-from .findings import Entrant, Findings
-from .gate import Gate
+from .findings import Findings
 from .grid_tables import printed
+from .job import Job, run_all
 from .parser import Parser
 from .presets import Preset
-from .providers import BASELINE, PROVIDERS
+from .providers import BASELINE
 from .results import official_path
 from .timing import QUICK, Effort
-from .workload import make_workload
 
 CELLS = ("GRU", "LSTM")
 I, RESETS = 16, 0.03  # noqa: E741  input size, and share of the flags
@@ -56,19 +53,6 @@ WHOLE = Sizes(H=(64, 128, 256, 512, 1024), B=(1, 8, 32, 64), T=100, streaming_H=
 FEW = Sizes(H=(64, 256), B=(8,), T=100, streaming_H=(64, 256))
 
 
-@dataclass(frozen=True)
-class Job:
-    """Every provider on every preset, in turns. A preset's name begins with its part's."""
-
-    presets: tuple[Preset, ...]
-    pass_name: str
-    providers: tuple[str, ...]
-
-    @property
-    def part(self) -> str:
-        return self.presets[0].name.split()[0]
-
-
 def shape(
     part: str, cell: str, sizes: tuple[int, int, int], dtype: str = "float32", **more
 ) -> Preset:
@@ -98,12 +82,6 @@ def jobs_of(sizes: Sizes, parts: Sequence[str] = PARTS) -> list[Job]:
     return [job for job in jobs if job.part in parts]
 
 
-def run_job(found: Findings, job: Job) -> None:
-    gates = [Gate(make_workload(preset, found.device), [job.pass_name]) for preset in job.presets]
-    entrants = [Entrant(PROVIDERS[name], gate) for gate in gates for name in job.providers]
-    found.add(entrants, job.pass_name)
-
-
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser("benchmarks.grid", __doc__.partition("\n\n")[2], "a few sizes, under a minute")
     parser.set_defaults(device="cpu")
@@ -122,10 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     effort = QUICK[args.device] if args.quick else EFFORT
     found = Findings(args.device, effort, environment(args.device))
-    with tqdm(jobs_of(FEW if args.quick else WHOLE, args.part or PARTS)) as progress:
-        for job in progress:
-            progress.set_description(f"{job.presets[0].name} {job.pass_name}")
-            run_job(found, job)
+    run_all(jobs_of(FEW if args.quick else WHOLE, args.part or PARTS), found)
     print(printed(found.rows, found.busy), found.report(), sep="\n", end="")
     official = official_path(found.where.device, "grid") if args.whole else None
     return found.close(args.output or official, args.whole)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from .job import part_of
 from .providers import BASELINE
 from .results import Row
 from .table import aligned, markdown, ratios, summary, times, unsteady
@@ -36,10 +37,6 @@ def tables(rows: Sequence[Row], busy: Collection[tuple[str, str]] = ()) -> list[
             found.append(comparison(f"{title}, T {chosen[0].T}", chosen, busy))
     cut = [row for row in rows if part_of(row) == "resets"]
     return [*found, resets_table(cut)] if cut else found
-
-
-def part_of(row: Row) -> str:
-    return row.preset.split()[0]
 
 
 def comparison(title: str, rows: Sequence[Row], busy: Collection[tuple[str, str]]) -> Table:

@@ -2,10 +2,12 @@
 
 import argparse
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
 from .device import DEVICES, default_device, usable_device
+from .providers import PROVIDERS, offered
 from .results import is_official
 
 
@@ -22,6 +24,18 @@ class Parser(argparse.ArgumentParser):
             help="what to measure; cuda where torch finds it, else cpu",
         )
         self.add_argument("--quick", action="store_true", help=quick)
+
+    def add_providers(self) -> None:
+        self.add_argument(
+            "--provider", nargs="+", action="extend", choices=PROVIDERS, metavar="NAME"
+        )
+
+    def check_providers(self, names: Iterable[str] | None, device: str) -> None:
+        """Refuses those that are not for the device."""
+        for name in names or ():
+            if name not in offered(device):
+                choices = ", ".join(offered(device))
+                self.error(f"--provider {name}: not for device {device}, which has {choices}")
 
     def add_output(self) -> None:
         self.add_argument("--output", type=Path, help="results file, in place of the device's own")

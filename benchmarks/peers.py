@@ -14,7 +14,6 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .candidate import Candidate, Result
 from .environment import version_of
-from .onnx_graph import inputs, onnx_graph, output_shapes
 from .provider import Provider
 from .workload import Workload
 
@@ -37,9 +36,10 @@ class Buffers:
 class Peer(Provider):
     """A session that stays, on as many threads as torch has, on memory shared with torch."""
 
-    devices = on_request = ("cpu",)
+    devices = ("cpu",)
+    passes = ("fwd",)
     peer = True
-    dtype = "float32"  # of the workloads it stands beside
+    dtype = "float32"
 
     def missing(self, work: Workload, pass_name: str) -> str | None:
         packages = ("onnx", self.package)
@@ -61,6 +61,8 @@ class Peer(Provider):
         return f"{self.package} {version_of(self.package)}"
 
     def build(self, work: Workload, pass_name: str, dropout: float = 0.0) -> Candidate:
+        from .onnx_graph import inputs, onnx_graph, output_shapes  # which need a recent rnn_kernels
+
         single = work.to(torch.float32)
         buffers = Buffers(
             {name: value.contiguous() for name, value in inputs(single).items()},

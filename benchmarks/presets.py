@@ -4,14 +4,16 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
 GATES = {"LSTM": 4, "GRU": 3}
-PASSES = ("fwd", "fwd_bwd", "graph_fwd")
+PASSES = ("fwd", "fwd_bwd", "graph_fwd", "host_fwd")
 
-# Up to this many steps the host's work for one call is a good part of its time. A CUDA graph takes
-# that part away, which tells how the kernels themselves compare.
+# Up to this many steps the host's work for one call is a good part of its time on a GPU. A CUDA
+# graph takes that part away, which tells how the kernels themselves compare; and the host's part is
+# timed by itself.
 GRAPH_T = 128
 
 # One call of 150 GFLOP takes about a second on two fast cores and ten on two slow ones; a gate in
@@ -20,6 +22,30 @@ CPU_LIMIT_GFLOP = 150.0
 
 # `--quick` keeps I, H, L and D, which choose the kernels, and shortens what only repeats them.
 QUICK_T, QUICK_B = 16, 8
+
+
+class Shape(Protocol):
+    """Sizes, as presets and rows of results have them."""
+
+    cell: str
+    I: int  # noqa: E741  the field's letter
+    H: int
+    L: int
+    D: int
+    B: int
+    T: int
+
+
+def matrix_gflop(shape: Shape, pass_name: str) -> float:
+    """Matrix work of one call, in 1e9 operations; packed lengths count as full."""
+    inputs = shape.I + (shape.L - 1) * shape.D * shape.H
+    macs = shape.T * shape.B * shape.D * GATES[shape.cell] * shape.H * (inputs + shape.L * shape.H)
+    return 2e-9 * macs * (3 if computed(pass_name) == "fwd_bwd" else 1)
+
+
+def computed(pass_name: str) -> str:
+    """What a pass computes, however it is timed: fwd, fwd_bwd or cell_fwd."""
+    return pass_name.removeprefix("graph_").removeprefix("host_")
 
 
 @dataclass(frozen=True)
@@ -56,18 +82,18 @@ class Preset:
         return ("fwd", "fwd_bwd") if self.mode == "train" else ("fwd",)
 
     def passes_on(self, device: str) -> tuple[str, ...]:
-        """On a GPU also the forward replayed from a CUDA graph, unless the host is hidden anyway.
+        """On a GPU also the host's part of the forward, and the forward replayed from a CUDA graph,
+        unless the host is hidden anyway.
 
         Packed lengths are the host's business, and a graph would hold them fast.
         """
-        graph = device == "cuda" and self.T <= GRAPH_T and not self.packed
-        return (*self.passes, "graph_fwd") if graph else self.passes
+        if device != "cuda" or self.T > GRAPH_T:
+            return self.passes
+        return (*self.passes, "host_fwd", *(() if self.packed else ("graph_fwd",)))
 
     def gflop(self, pass_name: str) -> float:
-        """Matrix work of one call, in 1e9 operations; packed lengths count as full."""
-        inputs = self.I + (self.L - 1) * self.D * self.H
-        macs = self.T * self.B * self.D * GATES[self.cell] * self.H * (inputs + self.L * self.H)
-        return 2e-9 * macs * (3 if pass_name == "fwd_bwd" else 1)
+        """Matrix work of one call, see `matrix_gflop`."""
+        return matrix_gflop(self, pass_name)
 
     def too_big_for_cpu(self) -> str | None:
         """The reason to leave the preset out of the CPU set, or None if it belongs there."""

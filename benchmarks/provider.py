@@ -10,6 +10,8 @@ class Provider(ABC):
     name: str
     devices: tuple[str, ...] = ("cpu", "cuda")
     on_request: tuple[str, ...] = ()  # of those, where a run that names no provider leaves it out
+    dtype: str | None = None  # the only one that it is measured in
+    passes: tuple[str, ...] | None = None  # the only ones that it has
     peer: bool = False  # somebody else's library: where it is wrong, that is no failure of ours
 
     def missing(self, work: Workload, pass_name: str) -> str | None:

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 from .candidate import Candidate, Result
 from .graph import captured
 from .peers import ONNXRuntime, OpenVINO
+from .presets import computed
 from .provider import Provider
 from .workload import Workload
 
@@ -41,6 +42,7 @@ class ModuleProvider(Provider):
 
     def build(self, work: Workload, pass_name: str, dropout: float = 0.0) -> Candidate:
         preset = work.preset
+        timed, pass_name = pass_name, computed(pass_name)
         if pass_name == "cell_fwd":
             return self.build_cell(work)
         module = getattr(self.namespace(), preset.cell)(
@@ -60,7 +62,7 @@ class ModuleProvider(Provider):
             call = _forward_backward(layer, work, parameters)
             return Candidate(call, lambda: self.inside(grad=True))
         forward = Candidate(_forward(layer, work), lambda: self.inside(grad=False))
-        return captured(forward) if pass_name == "graph_fwd" else forward
+        return captured(forward) if timed == "graph_fwd" else forward
 
     def build_cell(self, work: Workload) -> Candidate:
         """The LSTMCell or GRUCell with the first layer's weights, on the first step."""
@@ -128,7 +130,8 @@ class RnnKernels(ModuleProvider):
     def __init__(
         self, backend: str, devices: tuple[str, ...] = ("cpu", "cuda"), on_request: tuple = ()
     ) -> None:
-        self.name, self.devices, self.on_request = backend, devices, on_request
+        self.name = self.backend = backend
+        self.devices, self.on_request = devices, on_request
 
     def namespace(self) -> ModuleType:
         import rnn_kernels
@@ -136,7 +139,7 @@ class RnnKernels(ModuleProvider):
         return rnn_kernels
 
     def context(self) -> AbstractContextManager:
-        return self.namespace().backend(self.name)
+        return self.namespace().backend(self.backend)
 
     def missing(self, work: Workload, pass_name: str) -> str | None:
         try:
@@ -157,6 +160,24 @@ class RnnKernels(ModuleProvider):
         return lambda x, hx: module(x, hx, resets=work.resets)
 
 
+class Recompute(RnnKernels):
+    """Ours, computing the gates again in the backward, for less memory."""
+
+    def __init__(self) -> None:
+        super().__init__("auto", on_request=("cpu", "cuda"))
+        self.name = "recompute"
+
+    def missing(self, work: Workload, pass_name: str) -> str | None:
+        if pass_name != "fwd_bwd":
+            return "recomputes in a backward only"
+        return super().missing(work, pass_name)
+
+    @contextmanager
+    def context(self) -> Iterator[None]:
+        with super().context(), self.namespace().recompute():
+            yield
+
+
 BASELINE = TorchNN()
 PROVIDERS: dict[str, Provider] = {
     provider.name: provider
@@ -167,6 +188,7 @@ PROVIDERS: dict[str, Provider] = {
         RnnKernels("cuda", devices=("cuda",)),
         RnnKernels("triton", devices=("cuda",)),
         RnnKernels("reference", on_request=("cuda",)),  # a launch per operation: minutes, no news
+        Recompute(),
         ONNXRuntime(),
         OpenVINO(),
         OpenVINO("bfloat16"),

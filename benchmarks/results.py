@@ -42,7 +42,7 @@ class Row:
     p20_us: float | None
     p80_us: float | None
     us_per_step: float | None
-    peak_mb: float | None  # none on a CPU, where nothing counts it per call
+    peak_mb: float | None  # none where the system does not count it, and in quick looks
     error_ratio: float | None
     status: str  # ok, wrong, missing or oom
     device: str

@@ -9,16 +9,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tqdm import tqdm
-
 from .device import set_up
 from .environment import environment
 from .findings import Entrant, Findings
 from .gate import Gate
+from .memory import Probe
 from .parser import Parser
 from .presets import PASSES, PRESETS, QUICK_B, QUICK_T, Preset, device_set
+from .progress import Progress, progress
 from .provider import Provider
-from .providers import BASELINE, PROVIDERS, offered, usual
+from .providers import BASELINE, PROVIDERS, usual
 from .results import official_path
 from .table import table
 from .timing import FULL, QUICK
@@ -29,16 +29,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     quick = f"T <= {QUICK_T}, B <= {QUICK_B}, a minute in all"
     parser = Parser("benchmarks.run", __doc__.partition("\n\n")[2], quick)
     parser.add_argument("--preset", nargs="+", action="extend", choices=PRESETS, metavar="NAME")
-    parser.add_argument("--provider", nargs="+", action="extend", choices=PROVIDERS, metavar="NAME")
+    parser.add_providers()
     parser.add_argument("--pass", dest="pass_name", choices=PASSES)
     parser.add_output()
     args = parser.parse_args(argv)
     args.whole = not (args.quick or args.preset or args.provider or args.pass_name)
     parser.check_output(args.output, args.whole)
-    for name in args.provider or ():
-        if name not in offered(args.device):
-            choices = ", ".join(offered(args.device))
-            parser.error(f"--provider {name}: not for device {args.device}, which has {choices}")
+    parser.check_providers(args.provider, args.device)
     args.presets, args.left_out = presets_of(args)
     if not jobs_of(args):
         parser.error(f"--pass {args.pass_name}: no chosen preset has it on device {args.device}")
@@ -76,16 +73,16 @@ def run_preset(
     preset: Preset,
     passes: Sequence[str],
     providers: Sequence[Provider],
-    progress: tqdm,
+    bar: Progress,
 ) -> None:
     """Checks and times one preset."""
-    progress.set_description(f"{preset.name} reference")
+    bar.set_description(f"{preset.name} in float64")
     gate = Gate(make_workload(preset, found.device), passes)
     entrants = [Entrant(provider, gate) for provider in providers]
     for pass_name in passes:
-        progress.set_description(f"{preset.name} {pass_name}")
+        bar.set_description(f"{preset.name} {pass_name}")
         found.add(entrants, pass_name)
-        progress.update()
+        bar.update()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,10 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = dict.fromkeys([BASELINE.name, *(args.provider or usual(args.device))])
     providers = [PROVIDERS[name] for name in names]
     effort = (QUICK if args.quick else FULL)[args.device]
-    found = Findings(args.device, effort, environment(args.device))
-    with tqdm(total=sum(len(passes) for _, passes in jobs)) as progress:
+    probe = Probe(args.device == "cpu" and not args.quick)
+    with probe, progress(sum(len(passes) for _, passes in jobs)) as bar:
+        found = Findings(args.device, effort, environment(args.device), probe)
         for preset, passes in jobs:
-            run_preset(found, preset, passes, providers, progress)
+            run_preset(found, preset, passes, providers, bar)
     print(table(found.rows, found.busy), found.report(), sep="\n", end="")
     official = official_path(found.where.device) if args.whole else None
     return found.close(args.output or official, args.whole)

@@ -1,218 +1,202 @@
-"""Sweeps over sizes, for the design of the kernels: `python -m benchmarks.sweep`.
+"""One layer over sizes, every backend and peer: `python -m benchmarks.sweep`.
 
-Measures time per step and the host's time per call of one layer, in torch.nn and in ours, and what
-a call of the smallest layer and cell costs the host. Nothing is checked against float64 here: a
-claim needs benchmarks.run. A whole sweep replaces the device's file under
-benchmarks/results/sweeps.
+Time per step and peak memory against H, B and T, one of them at a time, forward and forward with
+backward; what recomputing costs and saves; and what the smallest calls cost the host. Checks every
+provider on every size, and times those that are right. A whole sweep replaces the device's file
+under benchmarks/results/sweeps; --quick and selections write to --output only.
 """
 
-import statistics
+import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field
+from itertools import product
 
-from tqdm import tqdm
-
-from .candidate import Candidate
 from .device import set_up
-from .environment import Environment, environment
-from .gate import first_line
+from .environment import environment
+from .findings import Findings
+from .job import Job, part_of, run_all
+from .memory import Probe
 from .parser import Parser
 from .presets import Preset
-from .providers import BASELINE, PROVIDERS
+from .providers import BASELINE, PROVIDERS, usual
 from .region import region
-from .results import official_path, write
+from .results import Row, official_path
 from .table import aligned
-from .timing import TIMERS, Effort, host_seconds, measure
-from .workload import Workload, make_workload
+from .timing import QUICK, Effort
 
 CELLS = ("LSTM", "GRU")
-PROVIDER_NAMES = (BASELINE.name, "auto")
+PASSES = ("fwd", "fwd_bwd")
+AXES = ("H", "B", "T")
+PARTS = (*AXES, "recompute", "overhead")
 
-# Two hundred cases have to fit in a minute and a half.
-EFFORT = Effort(budget_s=0.1, min_rounds=3, patience_s=0.2)
-
-# Turns start from an empty queue and have one long call or many of the smallest: with more, the
-# host would wait for room in the queue.
-HOST_TURNS, HOST_CALLS = 5, 200
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Every combination is measured, with I = H, one layer, one direction."""
-
-    dtypes: tuple[str, ...]
-    H: tuple[int, ...]
-    B: tuple[int, ...]
-    T: int
-
-
-GRIDS = {
-    "cuda": Grid(
-        dtypes=("float32", "float16", "bfloat16"),
-        H=(64, 128, 192, 256, 512, 768, 1024, 2048),
-        B=(16, 64),
-        T=256,
-    ),
-    "cpu": Grid(dtypes=("float32",), H=(64, 128, 192, 256), B=(16,), T=256),
+# Some two hundred cases have to fit in some minutes.
+EFFORTS = {
+    "cpu": Effort(budget_s=0.3, min_rounds=3, patience_s=3.0),
+    "cuda": Effort(budget_s=0.1, min_rounds=3, patience_s=0.2),
 }
-QUICK_GRID = Grid(dtypes=("float32",), H=(64, 256), B=(16,), T=64)
+
+# The reference takes as long as torch's own operations, one by one: minutes on many steps, no news.
+REFERENCE_T = 64
 
 
 @dataclass(frozen=True)
-class Fact:
-    """A line of the file, its fields in the file's order. No times unless status is ok."""
+class Sweep:
+    """Each axis runs through its sizes while the others stay at the centre; L and D are 1."""
 
-    module: str  # LSTM, GRU, LSTMCell or GRUCell
-    dtype: str
-    H: int  # the input size too
-    B: int
-    T: int
-    pass_: str
-    region: str  # what torch lets cuDNN choose; empty on a CPU and for cells
-    provider: str
-    backend_used: str
-    us_per_call: float | None
-    us_per_step: float | None
-    host_us: float | None  # until the call returns; none on a CPU, where that is its time
-    status: str  # ok, or the error
-    device: str
-    driver: str
-    torch: str
-    cudnn: str
-    cuda: str
-    triton: str
-    commit: str
-    sources: str
-    utc: str
+    dtypes: tuple[str, ...] = ("float32",)
+    centre: dict[str, int] = field(default_factory=lambda: {"I": 64, "H": 128, "B": 8, "T": 64})
+    H: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096)
+    B: tuple[int, ...] = (1, 2, 8, 32, 128, 512)
+    T: tuple[int, ...] = (1, 4, 16, 64, 256, 1024, 4096, 16384)
+    recompute: dict[str, int] = field(
+        default_factory=lambda: {"I": 32, "H": 128, "B": 32, "T": 200}
+    )
+    smallest: int = 8  # input and hidden size of the smallest calls
 
 
-def shape(cell: str, dtype: str, H: int, B: int, T: int) -> Preset:
-    name = f"{cell} {dtype} H {H} B {B} T {T}"
-    return Preset(name, cell, I=H, H=H, L=1, D=1, B=B, T=T, dtype=dtype, mode="train", source="")
+WHOLE = {
+    "cpu": Sweep(),
+    "cuda": Sweep(
+        dtypes=("float32", "float16", "bfloat16"), centre={"I": 64, "H": 256, "B": 16, "T": 256}
+    ),
+}
+FEW = Sweep(
+    centre={"I": 64, "H": 128, "B": 8, "T": 16},
+    H=(64, 256),
+    B=(1, 32),
+    T=(4, 64),
+    recompute={"I": 32, "H": 64, "B": 8, "T": 20},
+)
 
 
-def tried(work: Workload, module: str, pass_name: str) -> dict[str, Candidate | str]:
-    """Per provider a candidate that has run once, or the error."""
-    found: dict[str, Candidate | str] = {}
-    for name in PROVIDER_NAMES:
-        provider = PROVIDERS[name]
-        # The reference is torch's own operations: no news, and minutes of them.
-        if provider.missing(work, pass_name) or provider.backend_used(work) == "reference":
-            continue
-        try:
-            in_cell = module.endswith("Cell")
-            found[name] = provider.build(work, "cell_fwd" if in_cell else pass_name)
-            with found[name].context():
-                TIMERS[work.device.type](found[name].call, 1)
-        except Exception as error:  # one provider's crash must not cost the others their times
-            found[name] = f"{type(error).__name__}: {first_line(error)}"
-    return found
+def shape(part: str, cell: str, dtype: str, **sizes: int) -> Preset:
+    text = " ".join(f"{name} {value}" for name, value in sizes.items())
+    return Preset(
+        f"{part} {cell} {dtype} {text}",
+        cell,
+        **sizes,
+        L=1,
+        D=1,
+        dtype=dtype,
+        mode="train",
+        source="",
+    )
 
 
-def facts_of(
-    work: Workload, module: str, pass_name: str, where: Environment, host_calls: int
-) -> list[Fact]:
-    """One case: torch.nn and ours take turns."""
-    preset, on_gpu = work.preset, work.device.type == "cuda"
-    found = tried(work, module, pass_name)
-    candidates = {name: one for name, one in found.items() if isinstance(one, Candidate)}
-    stats = measure(candidates, EFFORT, TIMERS[work.device.type])
-    facts = []
-    for name, one in found.items():
-        us = stats[name].median_us if name in stats else None
-        fact = Fact(
-            module=module,
-            dtype=preset.dtype,
-            H=preset.H,
-            B=preset.B,
-            T=preset.T,
-            pass_=pass_name,
-            region=region(preset, pass_name) if on_gpu and module == preset.cell else "",
-            provider=name,
-            backend_used=PROVIDERS[name].backend_used(work),
-            us_per_call=us and round(us, 2),
-            us_per_step=us and round(us / preset.T, 3),
-            host_us=host_us(one, host_calls) if on_gpu and name in stats else None,
-            status="ok" if name in stats else one,
-            **asdict(where),
-        )
-        facts.append(fact)
-    return facts
+def providers_on(device: str, preset: Preset, pass_name: str) -> tuple[str, ...]:
+    """All that have something to say. `cpu` is what `auto` chooses on one."""
+    return tuple(
+        name
+        for name in usual(device)
+        if PROVIDERS[name].dtype in (None, preset.dtype)
+        and (PROVIDERS[name].passes is None or pass_name in PROVIDERS[name].passes)
+        and name != "cpu"
+        and (name != "reference" or preset.T <= REFERENCE_T)
+    )
 
 
-def host_us(candidate: Candidate, number: int) -> float:
-    """Median time until a call returns, over turns of `number` calls without a pause."""
-    with candidate.context():
-        turns = [host_seconds(candidate.call, number) for _ in range(HOST_TURNS)]
-    return round(1e6 * statistics.median(turns) / number, 2)
+def jobs_of(device: str, sweep: Sweep, parts: Sequence[str] = PARTS) -> list[Job]:
+    """What to measure, in order."""
+    jobs = []
+    for axis, cell, dtype in product(AXES, CELLS, sweep.dtypes):
+        for size, pass_name in product(getattr(sweep, axis), PASSES):
+            preset = shape(axis, cell, dtype, **{**sweep.centre, axis: size})
+            jobs.append(Job((preset,), pass_name, providers_on(device, preset, pass_name)))
+    for cell in CELLS:
+        preset = shape("recompute", cell, "float32", **sweep.recompute)
+        jobs.append(Job((preset,), "fwd_bwd", (BASELINE.name, "auto", "recompute")))
+    passes = ("fwd", "fwd_bwd", "cell_fwd")
+    hosts = ("host_fwd", "host_fwd_bwd", "host_cell_fwd") if device == "cuda" else ()
+    for cell, pass_name in product(CELLS, passes + hosts):
+        small = sweep.smallest
+        preset = shape("overhead", cell, "float32", I=small, H=small, B=1, T=1)
+        jobs.append(Job((preset,), pass_name, (BASELINE.name, "auto")))
+    return [job for job in jobs if job.part in parts]
 
 
-def sweep(device: str, grid: Grid, where: Environment) -> list[Fact]:
-    """First the grid, then what the smallest calls cost the host."""
-    facts: list[Fact] = []
-    sizes = [(cell, H, B) for cell in CELLS for H in grid.H for B in grid.B]
-    with tqdm(total=len(sizes) * len(grid.dtypes) * 2 + len(CELLS) * 3) as progress:
-
-        def add(work: Workload, module: str, pass_name: str, host_calls: int) -> None:
-            progress.set_description(f"{work.preset.name} {pass_name}")
-            facts.extend(facts_of(work, module, pass_name, where, host_calls))
-            progress.update()
-
-        for cell, H, B in sizes:
-            drawn = make_workload(shape(cell, "float32", H, B, grid.T), device)
-            for dtype in grid.dtypes:
-                preset = shape(cell, dtype, H, B, grid.T)
-                work = replace(drawn, preset=preset).to(preset.torch_dtype)
-                for pass_name in preset.passes:
-                    add(work, cell, pass_name, 1)
-        for cell in CELLS:
-            work = make_workload(shape(cell, "float32", H=64, B=1, T=1), device)
-            for pass_name in work.preset.passes:
-                add(work, cell, pass_name, HOST_CALLS)
-            add(work, f"{cell}Cell", "fwd", HOST_CALLS)
-    return facts
+def selected(jobs: Sequence[Job], providers: Sequence[str], pass_name: str | None) -> list[Job]:
+    """Those of the pass, with these providers beside the baseline; none chosen means all."""
+    kept = [job for job in jobs if pass_name in (None, job.pass_name)]
+    if not providers:
+        return kept
+    names = (BASELINE.name, *(name for name in providers if name != BASELINE.name))
+    return [Job(job.presets, job.pass_name, names) for job in kept]
 
 
-def summary(facts: Sequence[Fact]) -> str:
-    """Per step over H, a line per case and provider; then the smallest calls, host's time beside.
+def summary(rows: Sequence[Row]) -> str:
+    """Microseconds per step over each axis, a line per case and provider; then the other parts.
 
-    The part after `@` names the region where torch.nn's is not the standard one.
+    The part after `@` is the algorithm that torch asks cuDNN for, where it is not the standard one.
     """
-    sizes = sorted({fact.H for fact in facts if fact.T > 1})
-    lines: dict[tuple[str, ...], dict[int, str]] = {}
-    for fact in facts:
-        if fact.T > 1:
-            key = (f"{fact.module} {fact.dtype} B {fact.B}", fact.pass_, fact.provider)
-            named = fact.provider == BASELINE.name and fact.region not in ("", "standard")
-            cell = "-" if fact.us_per_step is None else f"{fact.us_per_step:.2f}"
-            lines.setdefault(key, {})[fact.H] = cell + f"@{fact.region}" * named
-    steps = [["us per step", "pass", "provider", *(f"H {H}" for H in sizes)]]
-    steps += [[*key, *(cells.get(H, "") for H in sizes)] for key, cells in lines.items()]
-    smallest = [["T 1, B 1, H 64", "pass", "provider", "us per call", "host us"]]
-    smallest += [
-        [fact.module, fact.pass_, fact.provider, f"{fact.us_per_call}", f"{fact.host_us or '-'}"]
-        for fact in facts
-        if fact.T == 1
-    ]
-    failed = dict.fromkeys(f"{f.provider}: {f.status}" for f in facts if f.status != "ok")
-    return "\n".join([aligned(steps), "", aligned(smallest), *failed])
+    blocks = []
+    for axis in AXES:
+        chosen = [row for row in rows if part_of(row) == axis]
+        sizes = sorted({getattr(row, axis) for row in chosen})
+        lines: dict[tuple[str, ...], dict[int, str]] = {}
+        for row in chosen:
+            key = (f"{row.cell} {row.dtype}", row.pass_, row.provider)
+            lines.setdefault(key, {})[getattr(row, axis)] = _time(row)
+        header = ["us per step", "pass", "provider", *(f"{axis} {size}" for size in sizes)]
+        body = [[*key, *(cells.get(size, "") for size in sizes)] for key, cells in lines.items()]
+        blocks += [aligned([header, *body])] if chosen else []
+    rest = [row for row in rows if part_of(row) not in AXES]
+    if rest:
+        header = ["case", "pass", "provider", "us per call", "peak MiB"]
+        body = [
+            [row.preset, row.pass_, row.provider, _call(row), _number(row.peak_mb)] for row in rest
+        ]
+        blocks.append(aligned([header, *body]))
+    return "\n\n".join(blocks)
+
+
+def _time(row: Row) -> str:
+    if row.us_per_step is None:
+        return row.status
+    named = ""
+    if row.provider == BASELINE.name and row.driver:  # on a GPU
+        named = region(row, row.pass_)
+    return f"{row.us_per_step:.2f}" + (f"@{named}" if named not in ("", "standard") else "")
+
+
+def _call(row: Row) -> str:
+    return row.status if row.median_us is None else f"{row.median_us:.2f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser("benchmarks.sweep", __doc__.partition("\n\n")[2], "a few sizes, half a minute")
+    parser.add_argument("--part", nargs="+", action="extend", choices=PARTS, metavar="NAME")
+    parser.add_providers()
+    parser.add_argument("--pass", dest="pass_name", help="only this one of the passes")
+    parser.add_output()
+    args = parser.parse_args(argv)
+    args.whole = not (args.quick or args.part or args.provider or args.pass_name)
+    parser.check_output(args.output, args.whole)
+    parser.check_providers(args.provider, args.device)
+    sweep = FEW if args.quick else WHOLE[args.device]
+    args.jobs = selected(
+        jobs_of(args.device, sweep, args.part or PARTS), args.provider or (), args.pass_name
+    )
+    if not args.jobs:
+        parser.error(f"--pass {args.pass_name}: no chosen part has it on device {args.device}")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = Parser("benchmarks.sweep", __doc__.partition("\n\n")[2], "a few sizes, no file")
-    args = parser.parse_args(argv)
+    """Exit code 1 if torch.nn or ours was wrong or ran out of memory; peers may."""
+    args = parse(argv)
     set_up(args.device)
-    where = environment(args.device)
-    facts = sweep(args.device, QUICK_GRID if args.quick else GRIDS[args.device], where)
-    print(summary(facts))
-    if args.quick:
-        print("no file written: not a whole sweep")
-    else:
-        path = official_path(where.device, "sweeps")
-        write(facts, path, whole=True)
-        print(f"written: {path}")
-    return int(any(fact.status != "ok" for fact in facts))
+    effort = QUICK[args.device] if args.quick else EFFORTS[args.device]
+    with Probe(args.device == "cpu" and not args.quick) as probe:
+        found = Findings(args.device, effort, environment(args.device), probe)
+        run_all(args.jobs, found)
+    print(summary(found.rows), found.report(), sep="\n", end="")
+    official = official_path(found.where.device, "sweeps") if args.whole else None
+    return found.close(args.output or official, args.whole)
 
 
 if __name__ == "__main__":

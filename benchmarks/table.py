@@ -23,30 +23,32 @@ def ratios(
     return {case: base / time for case, (base, time) in pairs.items() if base and time}
 
 
-def table(rows: Sequence[Row], busy: Collection[tuple[str, str]] = ()) -> str:
+def table(
+    rows: Sequence[Row], busy: Collection[tuple[str, str]] = (), base: str = BASELINE.name
+) -> str:
     """One line per preset and pass, then geometric mean, worst and number of losses.
 
     A `~` marks a ratio of unsteady times, or of a (preset, pass) timed on a busy machine; the
     latter do not count in the last lines.
     """
-    others = [name for name in dict.fromkeys(row.provider for row in rows) if name != BASELINE.name]
-    by_name = {name: ratios(rows, name) for name in others}
+    others = [name for name in dict.fromkeys(row.provider for row in rows) if name != base]
+    by_name = {name: ratios(rows, name, base) for name in others}
     row_of = {(row.provider, row.preset, row.pass_): row for row in rows}
-    lines = [["preset", "pass", f"{BASELINE.name} us", *others]]
+    lines = [["preset", "pass", f"{base} us", *others]]
     for row in rows:
-        if row.provider != BASELINE.name:
+        if row.provider != base:
             continue
         case = (row.preset, row.pass_)
-        base = row.status if row.median_us is None else f"{row.median_us:.1f}"
+        text = row.status if row.median_us is None else f"{row.median_us:.1f}"
         cells = [
             _cell(by_name[name].get(case), row_of[(name, *case)], row, case in busy)
             for name in others
         ]
-        lines.append([*case, base, *cells])
+        lines.append([*case, text, *cells])
 
     if not others:
         return aligned(lines)
-    cases = [(row.preset, row.pass_) for row in rows if row.provider == BASELINE.name]
+    cases = [(row.preset, row.pass_) for row in rows if row.provider == base]
     quiet = [case for case in cases if case not in busy]
     found = [[by_name[name][case] for case in quiet if case in by_name[name]] for name in others]
     sums = [summary(values) for values in found]
