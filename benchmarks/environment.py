@@ -31,7 +31,7 @@ class Environment:
 
 
 def environment(device: str = "cpu") -> Environment:
-    on_gpu = device == "cuda"
+    on_gpu, checkout = device == "cuda", (ROOT / "csrc").is_dir()  # else it is installed
     return Environment(
         device=torch.cuda.get_device_name() if on_gpu else cpu_name(),
         driver=driver() if on_gpu else "",
@@ -39,8 +39,8 @@ def environment(device: str = "cpu") -> Environment:
         cudnn=str(torch.backends.cudnn.version() or ""),
         cuda=torch.version.cuda or "",
         triton=version_of("triton"),
-        commit=commit(),
-        sources=sources_hash(),
+        commit=commit() if checkout else "",
+        sources=sources_hash() if checkout else "",
         utc=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 

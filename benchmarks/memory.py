@@ -19,6 +19,9 @@ from .presets import Preset
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
+# From this size on a second look tells nothing new.
+SURE_MB = 32
+
 # Of glibc: which blocks are handed back to the system as soon as they are free.
 MMAP_THRESHOLD, GIVEN_BACK = -3, 64 * 1024
 
@@ -50,9 +53,12 @@ class Probe:
 
     def __enter__(self) -> Probe:
         if self._wanted and RESET.exists() and hasattr(ctypes.CDLL(None), "mallopt"):
-            spawn = get_context("spawn")
-            self._process = ProcessPoolExecutor(1, spawn, _prepare, (torch.get_num_threads(),))
+            self._start()
         return self
+
+    def _start(self) -> None:
+        spawn = get_context("spawn")
+        self._process = ProcessPoolExecutor(1, spawn, _prepare, (torch.get_num_threads(),))
 
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
@@ -69,6 +75,8 @@ class Probe:
             return self._process.submit(_peak_of, preset, pass_name, provider).result()
         except (BrokenProcessPool, MemoryError, RuntimeError) as error:
             print(f"no peak memory of {provider} on {preset.name} {pass_name}: {error!r}")
+            if isinstance(error, BrokenProcessPool):
+                self._start()
             return None
 
 
@@ -84,7 +92,9 @@ def _peak_of(preset: Preset, pass_name: str, provider: str) -> float:
     built = PROVIDERS[provider].build(make_workload(preset), pass_name, preset.dropout)
     _call(built)
     run = partial(_call, built)
-    return max(resident_mb(run) for _ in range(2))  # small blocks may find room that was there
+    peak = resident_mb(run)
+    # Small blocks may find room that was there.
+    return peak if peak > SURE_MB else max(peak, resident_mb(run))
 
 
 def _call(candidate: Candidate) -> None:

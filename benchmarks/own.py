@@ -109,6 +109,11 @@ def preset_of(args: argparse.Namespace) -> Preset:
 
 def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Refuses what cannot be measured, before the work is done."""
+    sizes = ("cell", "input", "hidden", "layers", "batch", "time", "bidirectional", "dtype")
+    others = (*sizes, "resets", "packed", "dropout", "inference")
+    given = [one for one in others if getattr(args, one) != parser.get_default(one)]
+    if args.preset and given:
+        parser.error(f"--preset {args.preset}: has sizes of its own, leave out --{given[0]}")
     if args.packed and args.resets:
         parser.error("--packed and --resets: one of the two")
     if args.output and not args.output.parent.is_dir():
@@ -176,7 +181,7 @@ def main(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     where = environment(args.device)
     with Probe(args.device == "cpu") as probe, progress(len(passes)) as bar:
         found = Findings(args.device, EFFORTS[args.device], where, probe)
-        run_preset(found, preset, passes, [PROVIDERS[name] for name in names], bar)
+        run_preset(found, preset, passes, names, bar)
     print(f"{shape_of(preset)} on {where.device}, torch {torch.__version__}\n")
     print(table(found.rows), found.report(), sep="\n")
     print("".join(f"not here: {reason}\n" for reason in reasons))

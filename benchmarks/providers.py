@@ -184,7 +184,7 @@ PROVIDERS: dict[str, Provider] = {
     for provider in (
         BASELINE,
         RnnKernels("auto"),
-        RnnKernels("cpu", devices=("cpu",)),
+        RnnKernels("cpu", devices=("cpu",), on_request=("cpu",)),  # what auto chooses there
         RnnKernels("cuda", devices=("cuda",)),
         RnnKernels("triton", devices=("cuda",)),
         RnnKernels("reference", on_request=("cuda",)),  # a launch per operation: minutes, no news

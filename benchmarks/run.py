@@ -24,6 +24,9 @@ from .table import table
 from .timing import FULL, QUICK
 from .workload import make_workload
 
+# The reference takes up to 3 s for a call of so much work, and others in turns beside it wait.
+REFERENCE_GFLOP = 10.0
+
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     quick = f"T <= {QUICK_T}, B <= {QUICK_B}, a minute in all"
@@ -52,6 +55,12 @@ def presets_of(args: argparse.Namespace) -> tuple[list[Preset], list[tuple[Prese
     return [preset.quick() if args.quick else preset for preset in presets], left_out
 
 
+def chosen(names: Sequence[str], preset: Preset, pass_name: str, device: str) -> list[Provider]:
+    """The providers but the reference where it would take longer than all the others together."""
+    slow = device == "cpu" and preset.gflop(pass_name) > REFERENCE_GFLOP
+    return [PROVIDERS[name] for name in names if not (slow and name == "reference")]
+
+
 def jobs_of(args: argparse.Namespace) -> list[tuple[Preset, list[str]]]:
     """What to measure, in order. Graphs come last: after a capture that failed, torch's allocator
     and random numbers may go on as if it still were under way."""
@@ -72,15 +81,16 @@ def run_preset(
     found: Findings,
     preset: Preset,
     passes: Sequence[str],
-    providers: Sequence[Provider],
+    names: Sequence[str],
     bar: Progress,
 ) -> None:
     """Checks and times one preset."""
     bar.set_description(f"{preset.name} in float64")
     gate = Gate(make_workload(preset, found.device), passes)
-    entrants = [Entrant(provider, gate) for provider in providers]
     for pass_name in passes:
         bar.set_description(f"{preset.name} {pass_name}")
+        providers = chosen(names, preset, pass_name, found.device)
+        entrants = [Entrant(provider, gate) for provider in providers]
         found.add(entrants, pass_name)
         bar.update()
 
@@ -90,16 +100,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     for preset, reason in args.left_out:
         print(f"left out on a CPU: {preset.name}, {reason}")
+    if args.device == "cpu":
+        print(f"the reference is left out of calls of more than {REFERENCE_GFLOP:.0f} GFLOP")
     set_up(args.device)
     jobs = jobs_of(args)
-    names = dict.fromkeys([BASELINE.name, *(args.provider or usual(args.device))])
-    providers = [PROVIDERS[name] for name in names]
+    names = list(dict.fromkeys([BASELINE.name, *(args.provider or usual(args.device))]))
     effort = (QUICK if args.quick else FULL)[args.device]
     probe = Probe(args.device == "cpu" and not args.quick)
     with probe, progress(sum(len(passes) for _, passes in jobs)) as bar:
         found = Findings(args.device, effort, environment(args.device), probe)
         for preset, passes in jobs:
-            run_preset(found, preset, passes, providers, bar)
+            run_preset(found, preset, passes, names, bar)
     print(table(found.rows, found.busy), found.report(), sep="\n", end="")
     official = official_path(found.where.device) if args.whole else None
     return found.close(args.output or official, args.whole)

@@ -85,13 +85,12 @@ def shape(part: str, cell: str, dtype: str, **sizes: int) -> Preset:
 
 
 def providers_on(device: str, preset: Preset, pass_name: str) -> tuple[str, ...]:
-    """All that have something to say. `cpu` is what `auto` chooses on one."""
+    """All that have something to say."""
     return tuple(
         name
         for name in usual(device)
         if PROVIDERS[name].dtype in (None, preset.dtype)
         and (PROVIDERS[name].passes is None or pass_name in PROVIDERS[name].passes)
-        and name != "cpu"
         and (name != "reference" or preset.T <= REFERENCE_T)
     )
 

@@ -247,9 +247,17 @@ def test_a_results_file_is_stale_when_the_sources_moved_on(tmp_path, monkeypatch
     assert "no results" in capsys.readouterr().out
     results.write([row("auto", 1.0)], results.official_path("New CPU, 2 threads"), whole=True)
     results.write([row("auto", 1.0, sources="gone")], tmp_path / "old.csv", whole=True)
+    mixed = [row("auto", 1.0), row("auto", 1.0, sources="gone")]
+    results.write(mixed, results.official_path("some", "sweeps"), whole=True)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "notes.csv").write_text("page,quote\na,b\n")
     results.main()
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines == [["current", "new-cpu-2-threads.csv"], ["stale", "old.csv"]]
+    assert lines == [
+        ["current", "new-cpu-2-threads.csv"],
+        ["stale", "old.csv"],
+        ["stale", "sweeps/some.csv"],
+    ]
 
 
 def test_only_a_whole_run_replaces_an_official_file(tmp_path, monkeypatch) -> None:

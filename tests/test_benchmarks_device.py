@@ -10,10 +10,10 @@ from benchmark_cases import LSTM, SMALL, tf32_restored
 from benchmarks import device, run, sweep
 from benchmarks.environment import commit, driver, environment
 from benchmarks.gate import Gate
-from benchmarks.presets import PRESETS
+from benchmarks.presets import PASSES, PRESETS
 from benchmarks.providers import BASELINE, PROVIDERS, offered, usual
 from benchmarks.run import jobs_of, parse
-from benchmarks.timing import FULL, QUICK, TIMERS
+from benchmarks.timing import FULL, QUICK, cpu_seconds, cuda_seconds, host_seconds, timer_for
 from benchmarks.workload import make_workload
 
 
@@ -52,11 +52,20 @@ def test_on_a_gpu_products_may_use_tf32_if_cudnn_may() -> None:
 
 
 def test_each_device_has_its_providers() -> None:
-    assert usual("cpu") == ["torch.nn", "auto", "cpu", "reference"]
-    assert offered("cpu") == [*usual("cpu"), "onnxruntime", "openvino", "openvino-bf16"]
-    assert usual("cuda") == ["torch.nn", "auto", "cuda", "triton"]
-    assert offered("cuda") == [*usual("cuda"), "reference"]
-    assert set(FULL) == set(QUICK) == set(TIMERS) == set(device.DEVICES)
+    peers = ["onnxruntime", "openvino", "openvino-bf16"]
+    assert usual("cpu") == ["torch.nn", "auto", "cpu", "reference", *peers]
+    assert set(offered("cpu")) == {*usual("cpu"), "recompute"}
+    peers = ["flashrnn", "flashrnn-alternating", "torchrl-triton", "haste"]
+    assert usual("cuda") == ["torch.nn", "auto", "cuda", "triton", *peers]
+    assert set(offered("cuda")) == {*usual("cuda"), "reference", "recompute"}
+    assert set(FULL) == set(QUICK) == set(device.DEVICES)
+
+
+def test_each_device_and_pass_has_its_clock() -> None:
+    assert {timer_for("cpu", name) for name in PASSES} == {cpu_seconds}
+    on_gpu = {name: timer_for("cuda", name) for name in PASSES}
+    assert on_gpu.pop("host_fwd") == host_seconds
+    assert set(on_gpu.values()) == {cuda_seconds} and len(on_gpu) == 3
 
 
 def test_a_backend_is_chosen_for_the_workload_s_device_and_dtype(monkeypatch) -> None:
@@ -88,11 +97,11 @@ def test_a_workload_moves_as_a_whole_but_for_its_batch_sizes(preset) -> None:
     )
 
 
-def test_short_presets_have_a_graph_pass_on_a_gpu() -> None:
+def test_short_presets_have_the_host_s_time_and_a_graph_on_a_gpu() -> None:
     assert LSTM.passes_on("cpu") == ("fwd", "fwd_bwd")
-    assert LSTM.passes_on("cuda") == ("fwd", "fwd_bwd", "graph_fwd")
-    assert SMALL["infer"].passes_on("cuda") == ("fwd", "graph_fwd")
-    assert SMALL["packed"].passes_on("cuda") == ("fwd", "fwd_bwd")
+    assert LSTM.passes_on("cuda") == ("fwd", "fwd_bwd", "host_fwd", "graph_fwd")
+    assert SMALL["infer"].passes_on("cuda") == ("fwd", "host_fwd", "graph_fwd")
+    assert SMALL["packed"].passes_on("cuda") == ("fwd", "fwd_bwd", "host_fwd")
     assert replace(LSTM, T=129).passes_on("cuda") == ("fwd", "fwd_bwd")
 
 
@@ -107,13 +116,30 @@ def test_a_gpu_runs_all_presets_and_their_graphs_last(monkeypatch) -> None:
     assert done == {name: set(preset.passes_on("cuda")) for name, preset in PRESETS.items()}
 
 
-@pytest.mark.parametrize("passes", [("fwd", "fwd_bwd", "graph_fwd"), ("graph_fwd",)])
-def test_the_gate_holds_a_graph_to_the_plain_forward(passes: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("timed", ["graph_fwd", "host_fwd"])
+@pytest.mark.parametrize("others", [("fwd", "fwd_bwd"), ()])
+def test_the_gate_holds_a_graph_to_the_plain_forward(timed: str, others: tuple[str, ...]) -> None:
     work = make_workload(LSTM)
-    gate = Gate(work, passes)
+    gate = Gate(work, (*others, timed))
     y, h_n, c_n = BASELINE.build(work, "fwd").call()
-    assert gate.compare((y, h_n, c_n), "graph_fwd").status == "ok"
-    assert gate.compare((y * 1.001, h_n, c_n), "graph_fwd").status == "wrong"
+    assert gate.compare((y, h_n, c_n), timed).status == "ok"
+    assert gate.compare((y * 1.001, h_n, c_n), timed).status == "wrong"
+
+
+def test_the_host_s_clock_starts_each_call_from_an_empty_queue(monkeypatch) -> None:
+    happened = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: happened.append("wait"))
+    assert host_seconds(lambda: happened.append("call"), 2) > 0
+    assert happened == ["wait", "call", "wait", "call"]
+
+
+@pytest.mark.parametrize("pass_name", ["host_fwd", "host_fwd_bwd", "host_cell_fwd"])
+def test_the_host_s_pass_computes_what_its_name_says(pass_name: str) -> None:
+    work = make_workload(replace(LSTM, L=1, D=1))
+    timed, plain = (
+        BASELINE.build(work, name).call() for name in (pass_name, pass_name.removeprefix("host_"))
+    )
+    assert len(timed) == len(plain) and all(map(torch.equal, timed, plain))
 
 
 def test_without_its_programs_the_environment_is_just_less_full(monkeypatch, tmp_path) -> None:
@@ -125,6 +151,12 @@ def test_without_its_programs_the_environment_is_just_less_full(monkeypatch, tmp
 
     monkeypatch.setattr(subprocess, "run", absent)
     assert commit() == driver() == ""
+
+
+def test_an_installed_package_belongs_to_no_commit(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("benchmarks.environment.ROOT", tmp_path)
+    where = environment("cpu")
+    assert (where.commit, where.sources) == ("", "") and where.device
 
 
 def test_the_driver_is_the_first_line_of_nvidia_smi(monkeypatch) -> None:

@@ -8,16 +8,17 @@ import pytest
 import torch
 from benchmark_cases import GPU, SMALL, tf32_restored
 
-from benchmarks import results, run, sweep
+from benchmarks import machine, results, run, sweep
 from benchmarks.candidate import Candidate
-from benchmarks.environment import ROOT, environment
+from benchmarks.environment import ROOT
 from benchmarks.gate import Gate
 from benchmarks.graph import captured
-from benchmarks.memory import peak_mb
+from benchmarks.memory import allocated_mb
 from benchmarks.presets import Preset
 from benchmarks.providers import BASELINE, usual
 from benchmarks.timing import Effort, cuda_seconds, host_seconds, measure
 from benchmarks.workload import make_workload
+from rnn_kernels.__main__ import main as command_line
 
 pytestmark = list(GPU)
 
@@ -51,8 +52,8 @@ def test_both_clocks_measure(timer) -> None:
 
 def test_peak_memory_is_what_the_call_needs() -> None:
     x = torch.ones(1 << 20, device="cuda")
-    assert peak_mb(doubled(x)) == 4
-    assert peak_mb(Candidate(lambda: (x * 2 + 1,), torch.no_grad)) == 8
+    assert allocated_mb(doubled(x)) == 4
+    assert allocated_mb(Candidate(lambda: (x * 2 + 1,), torch.no_grad)) == 8
 
 
 def test_a_replay_reads_its_inputs_anew() -> None:
@@ -98,22 +99,42 @@ def test_a_quick_run_on_a_gpu(tmp_path, capsys) -> None:
     assert {row.provider for row in rows} == set(usual("cuda"))
     graphs = {row.preset for row in rows if row.pass_ == "graph_fwd"}
     assert graphs == {"deepar", "cleanrl-ppo", "silero-vad"}  # sample-factory is packed
+    assert {row.preset for row in rows if row.pass_ == "host_fwd"} == set(names)
     for row in rows:
         assert row.provider != BASELINE.name or row.status == "ok"
         assert (row.median_us is not None) == (row.status == "ok")
-        assert (row.peak_mb is not None) == (row.status == "ok" and row.pass_ != "graph_fwd")
+        computes = row.pass_ in ("fwd", "fwd_bwd")
+        assert (row.peak_mb is not None) == (row.status == "ok" and computes)
         assert row.device == torch.cuda.get_device_name() and row.cuda == torch.version.cuda
 
 
-def test_a_sweep_on_a_gpu(monkeypatch) -> None:
-    monkeypatch.setattr(sweep, "HOST_CALLS", 3)
-    grid = sweep.Grid(dtypes=("float32", "float16"), H=(64, 256), B=(16,), T=4)
-    facts = sweep.sweep("cuda", grid, environment("cuda"))
-    theirs = [fact for fact in facts if fact.provider == BASELINE.name]
-    assert all(fact.status == "ok" and fact.host_us for fact in theirs)
-    regions = {(f.module, f.dtype, f.H, f.pass_): f.region for f in theirs if f.T == 4}
-    assert regions["LSTM", "float16", 256, "fwd"] == "persist_static"
-    assert regions["GRU", "float32", 64, "fwd_bwd"] == "small_h"
+def test_a_quick_sweep_on_a_gpu(monkeypatch, tmp_path, capsys) -> None:
+    few = sweep.Sweep(
+        dtypes=("float32", "float16"), centre={"I": 128, "H": 256, "B": 16, "T": 4},
+        H=(64, 256), B=(16,), T=(4,), recompute={"I": 4, "H": 8, "B": 2, "T": 5},
+    )  # fmt: skip
+    monkeypatch.setattr(sweep, "FEW", few)
+    path = tmp_path / "rows.csv"
+    sweep.main(["--device", "cuda", "--quick", "--output", str(path)])
+    rows = results.read(path)
+    theirs = [row for row in rows if row.provider == BASELINE.name]
+    assert theirs and all(row.status == "ok" for row in theirs)
+    assert {row.pass_ for row in rows if row.preset.startswith("overhead")} == {
+        f"{clock}{name}" for clock in ("", "host_") for name in ("fwd", "fwd_bwd", "cell_fwd")
+    }
+    out = capsys.readouterr().out
+    assert "@persist_static" in out and "@small_h" in out
+
+
+def test_a_quick_look_at_the_machine_on_a_gpu(capsys) -> None:
+    assert machine.main(["--device", "cuda", "--quick"]) == 0
+    assert "float16" in capsys.readouterr().out
+
+
+def test_sizes_of_one_s_own_on_a_gpu(capsys) -> None:
+    assert command_line(["bench", "--hidden", "32", "--batch", "3", "--time", "9"]) == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("cuda", "triton", "graph_fwd", "host_fwd"))
 
 
 def test_pytest_benchmark_on_a_gpu() -> None:

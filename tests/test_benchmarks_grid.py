@@ -7,9 +7,10 @@ import pytest
 import torch
 from benchmark_cases import WHERE, Broken, row
 
-from benchmarks import findings, grid, grid_tables, readme, results
+from benchmarks import findings, grid, grid_tables, results
 from benchmarks.environment import sources_hash
-from benchmarks.grid import PARTS, Job, Sizes, jobs_of, shape
+from benchmarks.grid import PARTS, Sizes, jobs_of, shape
+from benchmarks.job import Job
 from benchmarks.presets import Preset
 from benchmarks.providers import BASELINE, PROVIDERS
 from benchmarks.timing import QUICK, Effort
@@ -240,22 +241,3 @@ def test_the_page_has_every_table_and_names_the_libraries() -> None:
     more = grid_tables.page([*ROWS, row("auto", 200.0, preset), row("auto", 250.0, cut)])
     assert more.startswith(page) and more.endswith("| inference | 2.00 | 2.50 | 1.25x |\n")
     assert "Resets, float32" in grid_tables.printed([row("auto", 200.0, p) for p in (preset, cut)])
-
-
-def test_the_tables_of_the_page_are_the_results_file_s() -> None:
-    text = readme.CPU.read_text()
-    table = readme.tables().get(readme.CPU, "")
-    assert readme.with_table(text, table) == text
-
-
-def test_pages_without_a_results_file_stay_as_they_are(tiny, tmp_path, monkeypatch) -> None:
-    assert readme.tables() == {}
-    page = tmp_path / "cpu.md"
-    page.write_text(f"above\n{readme.START}old\n{readme.END}below\n")
-    monkeypatch.setattr(readme, "PAGES", [(page, "grid", grid_tables.page)])
-    readme.main()
-    assert "old" in page.read_text()
-    results.write(ROWS, results.official_path("some", "grid"), whole=True)
-    readme.main()
-    text = page.read_text()
-    assert text == f"above\n{readme.START}{grid_tables.page(ROWS)}{readme.END}below\n"

@@ -142,9 +142,11 @@ def test_beside_a_peer_every_turn_has_a_longer_run_in(peer, run_in_s, monkeypatc
     )
     right = Broken(lambda results: results)
     right.peer = peer
+    absent = Broken(lambda results: results)
+    absent.peer, absent.missing = True, lambda *_: "not here"
     found = Findings("cpu", EFFORT, WHERE)
     gate = Gate(make_workload(SMALL["infer"]), ["fwd"])
-    found.add([Entrant(BASELINE, gate), Entrant(right, gate)], "fwd")
+    found.add([Entrant(one, gate) for one in (BASELINE, right, absent)], "fwd")
     assert efforts == [replace(EFFORT, run_in_s=run_in_s)]
 
 

@@ -1,29 +1,40 @@
-"""The sweep: its regions, its facts, its file."""
+"""The sweep: its regions, its jobs, its rows, its file."""
 
 from dataclasses import replace
 
 import pytest
-from benchmark_cases import WHERE
+from benchmark_cases import WHERE, Broken, row
 
-from benchmarks import results, sweep
+from benchmarks import findings, results, sweep
+from benchmarks.providers import PROVIDERS
 from benchmarks.region import region
-from benchmarks.sweep import Fact, Grid, shape
+from benchmarks.sweep import AXES, PARTS, Sweep, jobs_of, shape
+from benchmarks.timing import QUICK, Effort
 
-TINY = Grid(dtypes=("float32", "bfloat16"), H=(8,), B=(2,), T=3)
-EFFORT = replace(sweep.EFFORT, budget_s=0, min_rounds=2)
+TINY = Sweep(
+    centre={"I": 3, "H": 5, "B": 2, "T": 4},
+    H=(5, 7),
+    B=(1,),
+    T=(1, 9),
+    recompute={"I": 3, "H": 5, "B": 2, "T": 4},
+)
 
 
 @pytest.fixture
 def tiny(monkeypatch, tmp_path) -> None:
     """Small and short, into a folder of its own."""
-    monkeypatch.setattr(sweep, "EFFORT", EFFORT)
-    monkeypatch.setattr(sweep, "QUICK_GRID", TINY)
-    monkeypatch.setitem(sweep.GRIDS, "cpu", TINY)
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    effort = Effort(budget_s=0, min_rounds=2, patience_s=0)
+    monkeypatch.setitem(sweep.EFFORTS, "cpu", effort)
+    monkeypatch.setitem(QUICK, "cpu", effort)
+    monkeypatch.setattr(sweep, "FEW", replace(TINY, H=(5,), T=(9,)))
+    monkeypatch.setitem(sweep.WHOLE, "cpu", TINY)
+    monkeypatch.setattr(findings, "RUN_IN_S", 0.0)
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(results, "ROOT", tmp_path)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
 
 
-WINDOW = shape("LSTM", "float16", H=768, B=16, T=256)
+WINDOW = shape("H", "LSTM", "float16", I=768, H=768, B=16, T=256)
 
 
 @pytest.mark.parametrize(
@@ -54,69 +65,113 @@ def test_the_region_is_what_torch_asks_cudnn_for(preset, forward, training) -> N
     assert (region(preset, "fwd"), region(preset, "fwd_bwd")) == (forward, training)
 
 
-def test_facts_cover_the_grid_and_survive_a_file(tiny, tmp_path) -> None:
-    facts = sweep.sweep("cpu", TINY, WHERE)
-    cases = {(f.module, f.dtype, f.H, f.B, f.T, f.pass_) for f in facts}
-    long = {
-        (cell, dtype, 8, 2, 3, name)
-        for cell in ("LSTM", "GRU")
-        for dtype in TINY.dtypes
-        for name in ("fwd", "fwd_bwd")
-    }
-    smallest = {
-        (module, "float32", 64, 1, 1, name)
-        for cell in ("LSTM", "GRU")
-        for module, name in ((cell, "fwd"), (cell, "fwd_bwd"), (f"{cell}Cell", "fwd"))
-    }
-    assert cases == long | smallest
-    assert {f.provider for f in facts} == {"torch.nn", "auto"}
-    assert all(f.status == "ok" and f.us_per_call and f.us_per_step for f in facts)
-    assert all(f.host_us is None and f.region == "" for f in facts)
-    path = tmp_path / "facts.csv"
-    results.write(facts, path, whole=True)
-    assert results.read(path, Fact) == facts
-    with pytest.raises(ValueError, match="Row"):
-        results.read(path)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_each_axis_runs_from_end_to_end_while_the_others_stay(device: str) -> None:
+    whole = sweep.WHOLE[device]
+    ends = {"H": (64, 4096), "B": (1, 512), "T": (1, 16384)}
+    jobs = jobs_of(device, whole)
+    for axis in AXES:
+        presets = [job.presets[0] for job in jobs if job.part == axis]
+        sizes = {getattr(one, axis) for one in presets}
+        assert (min(sizes), max(sizes)) == ends[axis] and len(sizes) > 5
+        for other in {"I", *AXES} - {axis}:
+            assert {getattr(one, other) for one in presets} == {whole.centre[other]}
+        assert {(one.cell, one.dtype) for one in presets} == {
+            (cell, dtype) for cell in ("LSTM", "GRU") for dtype in whole.dtypes
+        }
+        assert {job.pass_name for job in jobs if job.part == axis} == {"fwd", "fwd_bwd"}
+    keys = [(job.presets[0].name, job.pass_name) for job in jobs]
+    assert len(set(keys)) == len(keys) and {job.part for job in jobs} == set(PARTS)
+
+
+def test_every_backend_and_peer_that_can_takes_part() -> None:
+    jobs = {(job.presets[0].name, job.pass_name): job for job in jobs_of("cpu", sweep.WHOLE["cpu"])}
+    at = shape("T", "GRU", "float32", I=64, H=128, B=8, T=64).name
+    ours = ("torch.nn", "auto", "reference")
+    assert jobs[at, "fwd"].providers == (*ours, "onnxruntime", "openvino")
+    assert jobs[at, "fwd_bwd"].providers == ours
+    assert "reference" not in jobs[at.replace("T 64", "T 256"), "fwd"].providers
+    on_gpu = {name for job in jobs_of("cuda", sweep.WHOLE["cuda"]) for name in job.providers}
+    assert on_gpu == {
+        "torch.nn", "auto", "cuda", "triton", "flashrnn", "flashrnn-alternating",
+        "torchrl-triton", "haste", "recompute",
+    }  # fmt: skip
 
 
 def test_a_whole_sweep_replaces_the_device_s_file_apart_from_the_runs(tiny, tmp_path, capsys):
     assert sweep.main(["--device", "cpu"]) == 0
     (path,) = tmp_path.rglob("*.csv")
     assert path == results.official_path(WHERE.device, "sweeps") and path.parent.name == "sweeps"
-    assert results.read(path, Fact)[0].sources == WHERE.sources
+    rows = results.read(path)
+    assert [(one.preset, one.pass_, one.provider) for one in rows] == [
+        (job.presets[0].name, job.pass_name, provider)
+        for job in jobs_of("cpu", TINY)
+        for provider in job.providers
+    ]
+    for one in rows:
+        assert one.status == "ok" or (one.status == "missing" and PROVIDERS[one.provider].peer)
+        assert one.status != "ok" or (one.us_per_step > 0 and one.peak_mb is not None)
     capsys.readouterr()
     results.main()
-    assert "no results" in capsys.readouterr().out
+    assert capsys.readouterr().out.split() == ["current", str(path.relative_to(tmp_path))]
 
 
 def test_a_quick_sweep_prints_the_tables_and_writes_nothing(tiny, tmp_path, capsys) -> None:
     assert sweep.main(["--device", "cpu", "--quick"]) == 0
     out = capsys.readouterr().out
-    assert all(word in out for word in ("us per step", "H 8", "GRUCell", "no file written"))
+    words = ("us per step", "H 5", "B 1", "T 9", "cell_fwd", "recompute", "no file written")
+    assert all(word in out for word in words)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_provider_that_fails_costs_the_others_nothing(tiny, monkeypatch, capsys) -> None:
-    def fail(*_, **__):
-        raise RuntimeError("no such kernel\nand more")
+def test_parts_passes_and_providers_are_picked(tiny, tmp_path) -> None:
+    path = tmp_path / "rows.csv"
+    options = ["--part", "B", "--pass", "fwd", "--provider", "reference", "--output", str(path)]
+    assert sweep.main(["--device", "cpu", *options]) == 0
+    rows = results.read(path)
+    assert {one.preset.split()[0] for one in rows} == {"B"}
+    assert {one.pass_ for one in rows} == {"fwd"}
+    assert [one.provider for one in rows] == 2 * ["torch.nn", "reference"]
 
-    monkeypatch.setattr(type(sweep.PROVIDERS["auto"]), "build", fail)
-    assert sweep.main(["--device", "cpu", "--quick"]) == 1
-    lines = capsys.readouterr().out.splitlines()
-    assert "auto: RuntimeError: no such kernel" in lines
-    assert any(line.split()[-2:] != ["torch.nn", "-"] for line in lines if "torch.nn" in line)
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--part", "Q"],
+        ["--pass", "bwd"],
+        ["--part", "recompute", "--pass", "cell_fwd"],
+        ["--provider", "triton"],
+        ["--quick", "--output", str(results.RESULTS / "sweeps" / "cpu.csv")],
+    ],
+    ids=" ".join,
+)
+def test_a_bad_option_costs_one_line_and_exit_code_2(options: list[str], capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        sweep.main(["--device", "cpu", *options])
+    assert stopped.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == "" and len(said.err.splitlines()) == 1 and "benchmarks.sweep: " in said.err
 
 
-def test_the_summary_names_the_regions() -> None:
-    times = dict(us_per_call=512.0, us_per_step=2.0, host_us=40.0, backend_used="", status="ok")
-    common = dict(module="LSTM", dtype="float16", B=16, T=256, pass_="fwd", **times)
-    where = {name: "" for name in WHERE.__dataclass_fields__}
-    facts = [
-        Fact(H=768, region="persist_static", provider="torch.nn", **common, **where),
-        Fact(H=768, region="persist_static", provider="auto", **common, **where),
-        Fact(H=2048, region="standard", provider="torch.nn", **common, **where),
-    ]
-    lines = [line.split() for line in sweep.summary(facts).splitlines()]
+def test_a_provider_that_is_wrong_has_no_time_and_fails_the_sweep(
+    tiny, tmp_path, monkeypatch, capsys
+) -> None:
+    wrong = Broken(lambda found: tuple(one * 1.001 for one in found))
+    monkeypatch.setitem(PROVIDERS, "auto", wrong)
+    path = tmp_path / "rows.csv"
+    options = ["--quick", "--part", "B", "--pass", "fwd", "--output", str(path)]
+    assert sweep.main(["--device", "cpu", *options]) == 1
+    status = {one.provider: (one.status, one.median_us) for one in results.read(path)}
+    assert status["broken"] == ("wrong", None) and status["torch.nn"][0] == "ok"
+    assert "wrong: broken on B LSTM" in capsys.readouterr().out
+
+
+def test_the_summary_names_the_algorithms_of_a_gpu() -> None:
+    def line(H: int, provider: str):
+        return row(provider, 512.0, replace(WINDOW, H=H, name=f"H {H}"), driver="580.1")
+
+    rows = [line(768, "torch.nn"), line(768, "auto"), line(2048, "torch.nn")]
+    lines = [text.split() for text in sweep.summary(rows).splitlines()]
     assert lines[0][-4:] == ["H", "768", "H", "2048"]
     assert lines[1][-3:] == ["torch.nn", "2.00@persist_static", "2.00"]
     assert lines[2][-2:] == ["auto", "2.00"]

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ["setup.py", "pyproject.toml", "CMakeLists.txt", "README.md", "LICENSE"]
-FOLDERS = ["csrc", "rnn_kernels", "triton_kernels"]
+FOLDERS = ["csrc", "rnn_kernels", "triton_kernels", "benchmarks"]
 
 SMOKE = """
 import sys, torch, rnn_kernels
@@ -23,6 +23,11 @@ assert triton_kernels.__file__.startswith(sys.argv[1]), triton_kernels.__file__
 with rnn_kernels.backend("cpu"):
     layer = rnn_kernels.convert(torch.nn.Sequential(torch.nn.LSTM(3, 20)))
     layer(torch.randn(4, 2, 3))[0].sum().backward()
+from rnn_kernels.__main__ import main
+from rnn_kernels.benchmarks import own
+from rnn_kernels.benchmarks.timing import Effort
+own.EFFORTS["cpu"] = Effort(budget_s=0, min_rounds=2, patience_s=0)
+assert main(["bench", "--hidden", "7", "--time", "3", "--inference", "--device", "cpu"]) == 0
 print("works")
 """
 
@@ -88,7 +93,8 @@ def test_a_wheel_works_outside_the_source_tree(tmp_path: Path) -> None:
     assert {name for name in names if not name.endswith(".dist-info")} == {"rnn_kernels"}
     subprocess.run([*pip, "install", "-q", "--no-deps", "--target", site, wheel], check=True)
     done = python(SMOKE, str(site), PYTHONPATH=str(site))
-    assert done.stdout == "works\n", done.stderr
+    assert done.stdout.endswith("works\n"), done.stderr
+    assert "LSTM I 64, H 7, L 1, D 1, B 32, T 3" in done.stdout and "reference" in done.stdout
 
 
 @pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "avx512_bf16"])

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import readme, results
-
 ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
-    "docs/design.md",
+    "docs/benchmarks.md",
     "docs/cpu.md",
+    "docs/design.md",
+    "docs/performance.md",
     "docs/recipes.md",
     "docs/support.md",
 ]
@@ -35,9 +35,3 @@ def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
         if not target.startswith("http"):
             assert (ROOT / page).parent.joinpath(target).exists(), target
-
-
-def test_the_table_is_the_results_files() -> None:
-    text = readme.README.read_text()
-    table = readme.markdown(results.read(readme.newest()))
-    assert table in text and readme.with_table(text, table) == text

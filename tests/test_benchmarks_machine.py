@@ -1,0 +1,45 @@
+"""What the machine can do: rates, file, the best of them."""
+
+from dataclasses import replace
+
+import pytest
+from benchmark_cases import WHERE
+
+from benchmarks import machine, results
+from benchmarks.limits import TRIP_US, limit_gflops
+
+
+def test_a_quick_look_writes_nothing(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    assert machine.main(["--device", "cpu", "--quick"]) == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("product", "bfloat16", "read in cache", "GFLOP/s", "GB/s"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_whole_run_replaces_the_device_s_file(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(machine, "EFFORT", machine.QUICK)
+    monkeypatch.setitem(machine.PRODUCTS, "cpu", (32, 64))
+    monkeypatch.setattr(machine, "UNCACHED", 64)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert machine.main(["--device", "cpu"]) == 0
+    rows = results.read(results.official_path(WHERE.device, "machine"), machine.Row)
+    assert [(row.what, row.dtype, row.size) for row in rows] == [
+        *(("product", dtype, size) for dtype in ("float32", "bfloat16") for size in (32, 64)),
+        ("read in cache", "float32", 1024),
+        ("read from memory", "float32", 64),
+    ]
+    for row in rows:
+        work = 2 * row.size**3 if row.what == "product" else 4 * row.size**2
+        assert row.rate == pytest.approx(1e-3 * work / row.median_us, rel=0.01, abs=0.06)
+        assert row.unit == ("GFLOP/s" if row.what == "product" else "GB/s")
+    other = replace(rows[0], rate=rows[0].rate + 1e6)
+    assert machine.best([*rows, other], "product") == other.rate
+    assert machine.best(rows, "product", "float16") is None
+
+
+def test_on_a_gpu_a_small_step_is_held_to_a_trip() -> None:
+    assert limit_gflops(1e-6, 1000.0, on_gpu=False) == 1000.0
+    assert limit_gflops(1e-6, 1000.0, on_gpu=True) == pytest.approx(1 / TRIP_US)
+    assert limit_gflops(1.0, 1000.0, on_gpu=True) == 1000.0

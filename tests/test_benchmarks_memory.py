@@ -1,0 +1,80 @@
+"""The peak memory of a call on a CPU."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from benchmark_cases import LSTM
+
+from benchmarks import findings, memory
+from benchmarks.findings import Entrant, Findings
+from benchmarks.gate import Gate
+from benchmarks.memory import Probe
+from benchmarks.presets import Preset
+from benchmarks.providers import BASELINE, PROVIDERS
+from benchmarks.timing import Effort
+from benchmarks.workload import make_workload
+
+COUNTS = memory.RESET.exists()
+needs_counts = pytest.mark.skipif(not COUNTS, reason="the system does not count")
+
+# y takes T·B·H·4 bytes, 16 MiB; what else a forward has at a time is small beside it.
+LARGE = replace(LSTM, I=1, H=64, L=1, D=1, B=64, T=1024, mode="infer")
+
+
+@pytest.fixture(scope="module")
+def probe() -> Iterator[Probe]:
+    with Probe() as one:
+        yield one
+
+
+@needs_counts
+def test_an_output_is_counted_whole(probe: Probe) -> None:
+    peak = probe.peak_mb(LARGE, "fwd", "auto")
+    assert peak is not None and 15.5 < peak < 24
+    assert peak < probe.peak_mb(LARGE, "fwd_bwd", "auto")
+
+
+@needs_counts
+@pytest.mark.parametrize("provider", ["torch.nn", "recompute"])
+def test_gradients_and_saved_gates_are_counted(probe: Probe, provider: str) -> None:
+    kept = {"torch.nn": 7 * 16, "recompute": 3 * 16}  # MiB, at least: gates, states, gradients
+    peak = probe.peak_mb(LARGE, "fwd_bwd", provider)
+    assert peak is not None and peak > kept[provider]
+
+
+@needs_counts
+def test_recomputing_takes_less(probe: Probe) -> None:
+    both = [probe.peak_mb(LARGE, "fwd_bwd", name) for name in ("recompute", "auto")]
+    assert both[0] + 32 < both[1]
+
+
+@needs_counts
+def test_a_process_that_ends_costs_one_number(capsys) -> None:
+    with Probe() as probe:
+        probe._process.submit(os._exit, 1).exception()
+        assert probe.peak_mb(replace(LARGE, T=1), "fwd", "auto") is None
+        assert "no peak memory of auto on small fwd" in capsys.readouterr().out
+        assert probe.peak_mb(replace(LARGE, T=1), "fwd", "auto") is not None
+
+
+def test_without_a_count_there_is_no_number(monkeypatch, tmp_path) -> None:
+    with Probe(wanted=False) as probe:
+        assert probe.peak_mb(LARGE, "fwd", "auto") is None
+    monkeypatch.setattr(memory, "RESET", tmp_path / "nothing")
+    with Probe() as probe:
+        assert probe.peak_mb(LARGE, "fwd", "auto") is None
+
+
+def test_rows_have_the_peak_of_what_was_timed(monkeypatch) -> None:
+    class Fake(Probe):
+        def peak_mb(self, preset: Preset, pass_name: str, provider: str) -> float:
+            return {"torch.nn": 1.5, "auto": 2.5}[provider]
+
+    effort = Effort(budget_s=0, min_rounds=2, patience_s=0)
+    gate = Gate(make_workload(LSTM), ["fwd"])
+    absent = PROVIDERS["openvino-bf16"]
+    found = Findings("cpu", effort, findings.Environment(*["?"] * 9), Fake())
+    found.add([Entrant(one, gate) for one in (BASELINE, PROVIDERS["auto"], absent)], "fwd")
+    assert [one.peak_mb for one in found.rows] == [1.5, 2.5, None]
