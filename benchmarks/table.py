@@ -41,7 +41,7 @@ def table(
         case = (row.preset, row.pass_)
         text = row.status if row.median_us is None else f"{row.median_us:.1f}"
         cells = [
-            _cell(by_name[name].get(case), row_of[(name, *case)], row, case in busy)
+            _cell(by_name[name].get(case), row_of.get((name, *case)), row, case in busy)
             for name in others
         ]
         lines.append([*case, text, *cells])
@@ -67,9 +67,10 @@ def summary(values: Collection[float]) -> tuple[str, str, str]:
     return times(mean), times(min(values)), f"{losses}/{len(values)}"
 
 
-def _cell(ratio: float | None, row: Row, base: Row, busy: bool) -> str:
-    if ratio is None:
-        return row.status
+def _cell(ratio: float | None, row: Row | None, base: Row, busy: bool) -> str:
+    """Empty where the provider was left out."""
+    if row is None or ratio is None:
+        return row.status if row else ""
     return times(ratio) + ("~" if busy or unsteady(row, base) else " ")
 
 
