@@ -25,7 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pytest.param(device, preset, pass_name, name, id=f"{preset.name}-{pass_name}-{name}")
         for preset in (one.quick() if quick else one for one in device_set(device)[0])
         for pass_name in preset.passes_on(device)
-        for name in usual(device)
+        for name in usual(device, preset.name)
     ]
     metafunc.parametrize(("device", "preset", "pass_name", "provider"), cases)
 

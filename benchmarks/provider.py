@@ -11,6 +11,7 @@ class Provider(ABC):
     devices: tuple[str, ...] = ("cpu", "cuda")
     on_request: tuple[str, ...] = ()  # of those, where a run that names no provider leaves it out
     dtype: str | None = None  # the only one that it is measured in
+    presets: tuple[str, ...] | None = None  # where a run that names no provider has it
     passes: tuple[str, ...] | None = None  # the only ones that it has
     peer: bool = False  # somebody else's library: where it is wrong, that is no failure of ours
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from .candidate import Candidate, Result
+from .gpu_peers import GPU_PEERS
 from .graph import captured
 from .peers import ONNXRuntime, OpenVINO
 from .presets import computed
@@ -192,6 +193,7 @@ PROVIDERS: dict[str, Provider] = {
         ONNXRuntime(),
         OpenVINO(),
         OpenVINO("bfloat16"),
+        *GPU_PEERS,
     )
 }
 
@@ -201,6 +203,11 @@ def offered(device: str) -> list[str]:
     return [name for name, provider in PROVIDERS.items() if device in provider.devices]
 
 
-def usual(device: str) -> list[str]:
-    """The providers of a run that names none."""
-    return [name for name in offered(device) if device not in PROVIDERS[name].on_request]
+def usual(device: str, preset: str | None = None) -> list[str]:
+    """The providers of a run that names none, or of one of its presets."""
+    return [
+        name
+        for name in offered(device)
+        if device not in PROVIDERS[name].on_request
+        and (preset is None or preset in (PROVIDERS[name].presets or (preset,)))
+    ]

@@ -17,7 +17,6 @@ from .memory import Probe
 from .parser import Parser
 from .presets import PASSES, PRESETS, QUICK_B, QUICK_T, Preset, device_set
 from .progress import Progress, progress
-from .provider import Provider
 from .providers import BASELINE, PROVIDERS, usual
 from .results import official_path
 from .table import table
@@ -55,10 +54,11 @@ def presets_of(args: argparse.Namespace) -> tuple[list[Preset], list[tuple[Prese
     return [preset.quick() if args.quick else preset for preset in presets], left_out
 
 
-def chosen(names: Sequence[str], preset: Preset, pass_name: str, device: str) -> list[Provider]:
-    """The providers but the reference where it would take longer than all the others together."""
+def providers_on(device: str, preset: Preset, pass_name: str) -> list[str]:
+    """Those of a run that names none; not the reference, where it would take longer than all the
+    others together."""
     slow = device == "cpu" and preset.gflop(pass_name) > REFERENCE_GFLOP
-    return [PROVIDERS[name] for name in names if not (slow and name == "reference")]
+    return [name for name in usual(device, preset.name) if not (slow and name == "reference")]
 
 
 def jobs_of(args: argparse.Namespace) -> list[tuple[Preset, list[str]]]:
@@ -84,13 +84,14 @@ def run_preset(
     names: Sequence[str],
     bar: Progress,
 ) -> None:
-    """Checks and times one preset."""
+    """Checks and times one preset, with these providers or, if there are none, the usual ones."""
     bar.set_description(f"{preset.name} in float64")
     gate = Gate(make_workload(preset, found.device), passes)
     for pass_name in passes:
         bar.set_description(f"{preset.name} {pass_name}")
-        providers = chosen(names, preset, pass_name, found.device)
-        entrants = [Entrant(provider, gate) for provider in providers]
+        others = names or providers_on(found.device, preset, pass_name)
+        every = dict.fromkeys([BASELINE.name, *others])
+        entrants = [Entrant(PROVIDERS[name], gate) for name in every]
         found.add(entrants, pass_name)
         bar.update()
 
@@ -104,13 +105,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"the reference is left out of calls of more than {REFERENCE_GFLOP:.0f} GFLOP")
     set_up(args.device)
     jobs = jobs_of(args)
-    names = list(dict.fromkeys([BASELINE.name, *(args.provider or usual(args.device))]))
     effort = (QUICK if args.quick else FULL)[args.device]
     probe = Probe(args.device == "cpu" and not args.quick)
     with probe, progress(sum(len(passes) for _, passes in jobs)) as bar:
         found = Findings(args.device, effort, environment(args.device), probe)
         for preset, passes in jobs:
-            run_preset(found, preset, passes, names, bar)
+            run_preset(found, preset, passes, args.provider or (), bar)
     print(table(found.rows, found.busy), found.report(), sep="\n", end="")
     official = official_path(found.where.device) if args.whole else None
     return found.close(args.output or official, args.whole)

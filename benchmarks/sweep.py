@@ -88,7 +88,7 @@ def providers_on(device: str, preset: Preset, pass_name: str) -> tuple[str, ...]
     """All that have something to say."""
     return tuple(
         name
-        for name in usual(device)
+        for name in usual(device, preset.name)
         if PROVIDERS[name].dtype in (None, preset.dtype)
         and (PROVIDERS[name].passes is None or pass_name in PROVIDERS[name].passes)
         and (name != "reference" or preset.T <= REFERENCE_T)

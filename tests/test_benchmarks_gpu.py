@@ -96,7 +96,7 @@ def test_a_quick_run_on_a_gpu(tmp_path, capsys) -> None:
     names = ["deepar", "cleanrl-ppo", "sample-factory", "silero-vad"]
     run.main(["--device", "cuda", "--quick", "--preset", *names, "--output", str(path)])
     rows = results.read(path)
-    assert {row.provider for row in rows} == set(usual("cuda"))
+    assert {row.provider for row in rows} == set(usual("cuda", "deepar"))
     graphs = {row.preset for row in rows if row.pass_ == "graph_fwd"}
     assert graphs == {"deepar", "cleanrl-ppo", "silero-vad"}  # sample-factory is packed
     assert {row.preset for row in rows if row.pass_ == "host_fwd"} == set(names)

@@ -9,7 +9,7 @@ from benchmark_cases import LSTM, Broken, row
 
 from benchmarks import results, run
 from benchmarks.environment import ROOT
-from benchmarks.presets import device_set
+from benchmarks.presets import PRESETS, device_set
 from benchmarks.providers import BASELINE, PROVIDERS, Provider, usual
 from benchmarks.table import ratios, table
 from benchmarks.workload import Workload, make_workload
@@ -47,6 +47,16 @@ def test_the_table_shows_losses_and_failures() -> None:
     lines = words(table(rows, busy=[("small", "fwd")]))
     assert lines["small"] == ["fwd", "100.0", "2.00x~"]
     assert lines["geometric"] == ["mean", "0.99x"] and lines["counted"] == ["1/3"]
+
+
+def test_where_a_provider_was_left_out_its_cell_is_empty() -> None:
+    other = replace(LSTM, name="other")
+    rows = [row(name, 2.0) for name in ("torch.nn", "auto", "reference")]
+    rows += [row(name, 2.0, other) for name in ("torch.nn", "auto")]
+    lines = words(table(rows))
+    assert lines["small"] == ["fwd", "2.0", "1.00x", "1.00x"]
+    assert lines["other"] == ["fwd", "2.0", "1.00x"]
+    assert lines["counted"] == ["2/2", "1/2"]
 
 
 def test_a_quick_run_times_every_provider_and_prints_the_table(tmp_path, capsys) -> None:
@@ -121,6 +131,15 @@ def test_a_run_of_everything_names_the_presets_it_leaves_out(monkeypatch, capsys
     main(["--quick"])
     out = capsys.readouterr().out
     assert all(f"{preset.name}, " in out for preset, _ in device_set("cpu")[1])
+    assert "the reference is left out of calls of more than 10 GFLOP" in out
+
+
+def test_the_reference_is_left_out_of_large_calls_on_a_cpu_unless_asked_for() -> None:
+    small, large = (PRESETS[name] for name in ("deepar", "open-unmix"))
+    assert run.providers_on("cpu", small, "fwd_bwd") == usual("cpu")
+    kept = [name for name in usual("cpu") if name != "reference"]
+    assert run.providers_on("cpu", large, "fwd") == kept
+    assert run.providers_on("cuda", large, "fwd") == usual("cuda", "open-unmix")
 
 
 def test_pytest_collects_the_benchmarks() -> None:

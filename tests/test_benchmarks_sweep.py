@@ -93,8 +93,7 @@ def test_every_backend_and_peer_that_can_takes_part() -> None:
     assert "reference" not in jobs[at.replace("T 64", "T 256"), "fwd"].providers
     on_gpu = {name for job in jobs_of("cuda", sweep.WHOLE["cuda"]) for name in job.providers}
     assert on_gpu == {
-        "torch.nn", "auto", "cuda", "triton", "flashrnn", "flashrnn-alternating",
-        "torchrl-triton", "haste", "recompute",
+        "torch.nn", "auto", "cuda", "triton", "torchrl-triton", "haste", "recompute",
     }  # fmt: skip
 
 
