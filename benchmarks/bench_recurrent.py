@@ -8,7 +8,7 @@ import torch
 from benchmarks.device import default_device
 from benchmarks.gate import Gate
 from benchmarks.presets import Preset, device_set
-from benchmarks.providers import PROVIDERS, usual
+from benchmarks.providers import PROVIDERS, usual_on
 from benchmarks.timing import QUICK
 from benchmarks.workload import make_workload
 
@@ -25,7 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pytest.param(device, preset, pass_name, name, id=f"{preset.name}-{pass_name}-{name}")
         for preset in (one.quick() if quick else one for one in device_set(device)[0])
         for pass_name in preset.passes_on(device)
-        for name in usual(device, preset.name)
+        for name in usual_on(device, preset, pass_name)
     ]
     metafunc.parametrize(("device", "preset", "pass_name", "provider"), cases)
 

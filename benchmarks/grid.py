@@ -25,7 +25,7 @@ CELLS = ("GRU", "LSTM")
 I, RESETS = 16, 0.03  # noqa: E741  input size, and share of the flags
 
 # The whole grid has to fit in some minutes.
-EFFORT = Effort(budget_s=0.3, min_rounds=5, patience_s=5.0)
+EFFORT = Effort(budget_s=0.3, min_rounds=5, patience_s=3.0)
 
 PAIR = (BASELINE.name, "auto")
 QUARTET = (*PAIR, "onnxruntime", "openvino")

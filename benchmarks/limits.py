@@ -20,4 +20,4 @@ def step_gflop(row: Row) -> float:
 
 def achieved_gflops(row: Row) -> float | None:
     """Where the row has a time."""
-    return row.us_per_step and 1e6 * step_gflop(row) / row.us_per_step
+    return row.median_us and 1e6 * matrix_gflop(row, row.pass_) / row.median_us

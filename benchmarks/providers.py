@@ -15,7 +15,7 @@ from .candidate import Candidate, Result
 from .gpu_peers import GPU_PEERS
 from .graph import captured
 from .peers import ONNXRuntime, OpenVINO
-from .presets import computed
+from .presets import Preset, computed
 from .provider import Provider
 from .workload import Workload
 
@@ -179,6 +179,10 @@ class Recompute(RnnKernels):
             yield
 
 
+# From here on the reference, torch's own operations one by one, takes seconds for a call on a CPU,
+# and those in turns beside it wait.
+REFERENCE_GFLOP, REFERENCE_STEPS = 10.0, 512
+
 BASELINE = TorchNN()
 PROVIDERS: dict[str, Provider] = {
     provider.name: provider
@@ -203,11 +207,15 @@ def offered(device: str) -> list[str]:
     return [name for name, provider in PROVIDERS.items() if device in provider.devices]
 
 
-def usual(device: str, preset: str | None = None) -> list[str]:
-    """The providers of a run that names none, or of one of its presets."""
-    return [
-        name
-        for name in offered(device)
-        if device not in PROVIDERS[name].on_request
-        and (preset is None or preset in (PROVIDERS[name].presets or (preset,)))
-    ]
+def usual(device: str) -> list[str]:
+    """The providers of a run that names none."""
+    return [name for name in offered(device) if device not in PROVIDERS[name].on_request]
+
+
+def usual_on(device: str, preset: Preset, pass_name: str) -> list[str]:
+    """Those of the usual ones that such a run has on one of its shapes."""
+    steps = preset.T * preset.L * preset.D
+    slow = preset.gflop(pass_name) > REFERENCE_GFLOP or steps > REFERENCE_STEPS
+    left_out = {"reference"} if slow and device == "cpu" else set()
+    found = {name: PROVIDERS[name] for name in usual(device) if name not in left_out}
+    return [name for name, one in found.items() if preset.name in (one.presets or (preset.name,))]

@@ -17,14 +17,11 @@ from .memory import Probe
 from .parser import Parser
 from .presets import PASSES, PRESETS, QUICK_B, QUICK_T, Preset, device_set
 from .progress import Progress, progress
-from .providers import BASELINE, PROVIDERS, usual
+from .providers import BASELINE, PROVIDERS, usual_on
 from .results import official_path
 from .table import table
 from .timing import FULL, QUICK
 from .workload import make_workload
-
-# The reference takes up to 3 s for a call of so much work, and others in turns beside it wait.
-REFERENCE_GFLOP = 10.0
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -52,13 +49,6 @@ def presets_of(args: argparse.Namespace) -> tuple[list[Preset], list[tuple[Prese
     else:
         presets, left_out = device_set(args.device)
     return [preset.quick() if args.quick else preset for preset in presets], left_out
-
-
-def providers_on(device: str, preset: Preset, pass_name: str) -> list[str]:
-    """Those of a run that names none; not the reference, where it would take longer than all the
-    others together."""
-    slow = device == "cpu" and preset.gflop(pass_name) > REFERENCE_GFLOP
-    return [name for name in usual(device, preset.name) if not (slow and name == "reference")]
 
 
 def jobs_of(args: argparse.Namespace) -> list[tuple[Preset, list[str]]]:
@@ -89,7 +79,7 @@ def run_preset(
     gate = Gate(make_workload(preset, found.device), passes)
     for pass_name in passes:
         bar.set_description(f"{preset.name} {pass_name}")
-        others = names or providers_on(found.device, preset, pass_name)
+        others = names or usual_on(found.device, preset, pass_name)
         every = dict.fromkeys([BASELINE.name, *others])
         entrants = [Entrant(PROVIDERS[name], gate) for name in every]
         found.add(entrants, pass_name)
@@ -101,8 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     for preset, reason in args.left_out:
         print(f"left out on a CPU: {preset.name}, {reason}")
-    if args.device == "cpu":
-        print(f"the reference is left out of calls of more than {REFERENCE_GFLOP:.0f} GFLOP")
+    if args.device == "cpu" and not args.provider:
+        print("left out on a CPU: the reference, on large shapes")
     set_up(args.device)
     jobs = jobs_of(args)
     effort = (QUICK if args.quick else FULL)[args.device]

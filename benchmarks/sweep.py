@@ -19,7 +19,7 @@ from .job import Job, part_of, run_all
 from .memory import Probe
 from .parser import Parser
 from .presets import Preset
-from .providers import BASELINE, PROVIDERS, usual
+from .providers import BASELINE, PROVIDERS, usual_on
 from .region import region
 from .results import Row, official_path
 from .table import aligned
@@ -32,25 +32,23 @@ PARTS = (*AXES, "recompute", "overhead")
 
 # Some two hundred cases have to fit in some minutes.
 EFFORTS = {
-    "cpu": Effort(budget_s=0.3, min_rounds=3, patience_s=3.0),
+    "cpu": Effort(budget_s=0.3, min_rounds=3, patience_s=1.5),
     "cuda": Effort(budget_s=0.1, min_rounds=3, patience_s=0.2),
 }
-
-# The reference takes as long as torch's own operations, one by one: minutes on many steps, no news.
-REFERENCE_T = 64
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Each axis runs through its sizes while the others stay at the centre; L and D are 1."""
+    """Each axis runs through its sizes while the others stay at the centre; L and D are 1, but for
+    recomputing, where one layer has nothing to gain: its backward needs the gates at some time."""
 
     dtypes: tuple[str, ...] = ("float32",)
-    centre: dict[str, int] = field(default_factory=lambda: {"I": 64, "H": 128, "B": 8, "T": 64})
+    centre: dict[str, int] = field(default_factory=lambda: {"I": 64, "H": 128, "B": 8, "T": 32})
     H: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096)
     B: tuple[int, ...] = (1, 2, 8, 32, 128, 512)
     T: tuple[int, ...] = (1, 4, 16, 64, 256, 1024, 4096, 16384)
     recompute: dict[str, int] = field(
-        default_factory=lambda: {"I": 32, "H": 128, "B": 32, "T": 200}
+        default_factory=lambda: {"I": 32, "H": 128, "L": 4, "B": 32, "T": 200}
     )
     smallest: int = 8  # input and hidden size of the smallest calls
 
@@ -71,27 +69,18 @@ FEW = Sweep(
 
 
 def shape(part: str, cell: str, dtype: str, **sizes: int) -> Preset:
-    text = " ".join(f"{name} {value}" for name, value in sizes.items())
-    return Preset(
-        f"{part} {cell} {dtype} {text}",
-        cell,
-        **sizes,
-        L=1,
-        D=1,
-        dtype=dtype,
-        mode="train",
-        source="",
-    )
+    name = " ".join([part, cell, dtype, *(f"{size} {value}" for size, value in sizes.items())])
+    sizes = {"L": 1, "D": 1, **sizes}
+    return Preset(name, cell, **sizes, dtype=dtype, mode="train", source="")
 
 
 def providers_on(device: str, preset: Preset, pass_name: str) -> tuple[str, ...]:
     """All that have something to say."""
     return tuple(
         name
-        for name in usual(device, preset.name)
+        for name in usual_on(device, preset, pass_name)
         if PROVIDERS[name].dtype in (None, preset.dtype)
         and (PROVIDERS[name].passes is None or pass_name in PROVIDERS[name].passes)
-        and (name != "reference" or preset.T <= REFERENCE_T)
     )
 
 

@@ -14,8 +14,8 @@ from benchmarks.environment import ROOT
 from benchmarks.gate import Gate
 from benchmarks.graph import captured
 from benchmarks.memory import allocated_mb
-from benchmarks.presets import Preset
-from benchmarks.providers import BASELINE, usual
+from benchmarks.presets import PRESETS, Preset
+from benchmarks.providers import BASELINE, usual_on
 from benchmarks.timing import Effort, cuda_seconds, host_seconds, measure
 from benchmarks.workload import make_workload
 from rnn_kernels.__main__ import main as command_line
@@ -96,7 +96,7 @@ def test_a_quick_run_on_a_gpu(tmp_path, capsys) -> None:
     names = ["deepar", "cleanrl-ppo", "sample-factory", "silero-vad"]
     run.main(["--device", "cuda", "--quick", "--preset", *names, "--output", str(path)])
     rows = results.read(path)
-    assert {row.provider for row in rows} == set(usual("cuda", "deepar"))
+    assert {row.provider for row in rows} == set(usual_on("cuda", PRESETS["deepar"], "fwd"))
     graphs = {row.preset for row in rows if row.pass_ == "graph_fwd"}
     assert graphs == {"deepar", "cleanrl-ppo", "silero-vad"}  # sample-factory is packed
     assert {row.preset for row in rows if row.pass_ == "host_fwd"} == set(names)

@@ -10,7 +10,7 @@ from benchmark_cases import LSTM, Broken, row
 from benchmarks import results, run
 from benchmarks.environment import ROOT
 from benchmarks.presets import PRESETS, device_set
-from benchmarks.providers import BASELINE, PROVIDERS, Provider, usual
+from benchmarks.providers import BASELINE, PROVIDERS, Provider, usual, usual_on
 from benchmarks.table import ratios, table
 from benchmarks.workload import Workload, make_workload
 
@@ -131,15 +131,20 @@ def test_a_run_of_everything_names_the_presets_it_leaves_out(monkeypatch, capsys
     main(["--quick"])
     out = capsys.readouterr().out
     assert all(f"{preset.name}, " in out for preset, _ in device_set("cpu")[1])
-    assert "the reference is left out of calls of more than 10 GFLOP" in out
+    assert "the reference, on large shapes" in out
 
 
 def test_the_reference_is_left_out_of_large_calls_on_a_cpu_unless_asked_for() -> None:
     small, large = (PRESETS[name] for name in ("deepar", "open-unmix"))
-    assert run.providers_on("cpu", small, "fwd_bwd") == usual("cpu")
+    assert usual_on("cpu", small, "fwd_bwd") == usual("cpu")
     kept = [name for name in usual("cpu") if name != "reference"]
-    assert run.providers_on("cpu", large, "fwd") == kept
-    assert run.providers_on("cuda", large, "fwd") == usual("cuda", "open-unmix")
+    assert usual_on("cpu", large, "fwd") == usual_on("cpu", replace(small, T=999), "fwd") == kept
+
+
+def test_a_peer_that_compiles_for_every_shape_is_on_its_own_figure_s() -> None:
+    ours, peers = ["torch.nn", "auto", "cuda", "triton"], ["torchrl-triton", "haste"]
+    assert usual_on("cuda", PRESETS["deepar"], "fwd") == [*ours, *peers]
+    assert usual_on("cuda", PRESETS["flashrnn-figure"], "fwd") == usual("cuda")
 
 
 def test_pytest_collects_the_benchmarks() -> None:

@@ -23,19 +23,19 @@ PERFORMANCE, PICTURES = ROOT / "docs" / "performance.md", ROOT / "docs" / "pictu
 def pages(found: Sequence[DeviceResults]) -> dict[Path, str]:
     """The text of each page, where there is a results file for it."""
     texts = {PERFORMANCE: performance.page(found)} if found else {}
-    presets = newest(found, "presets")
+    presets = newest(found)
     if presets:
         texts[README] = blocks.with_block(README.read_text(), blocks.readme(presets))
-    grid = newest(found, "grid")
-    if grid:
-        texts[CPU] = blocks.with_block(CPU.read_text(), blocks.cpu(grid.grid))
+    grids = [one for one in found if one.grid]
+    if grids:
+        texts[CPU] = blocks.with_block(CPU.read_text(), blocks.cpu(grids))
     return texts
 
 
-def newest(found: Sequence[DeviceResults], kind: str) -> DeviceResults | None:
-    """The device whose file of that kind was written last, by its own clock."""
-    with_rows = [one for one in found if getattr(one, kind)]
-    return max(with_rows, key=lambda one: getattr(one, kind)[0].utc, default=None)
+def newest(found: Sequence[DeviceResults]) -> DeviceResults | None:
+    """The device whose presets were measured last, by the file's own clock."""
+    with_rows = [one for one in found if one.presets]
+    return max(with_rows, key=lambda one: one.presets[0].utc, default=None)
 
 
 def outdated(found: Sequence[DeviceResults]) -> dict[Path, Callable[[], object]]:

@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Sequence
 
 from .. import grid_tables
-from ..results import Row
 from ..table import markdown, ratios
 from .device_results import DeviceResults
 from .figures import OURS, worst_first
@@ -44,5 +43,6 @@ def mean(found: dict[tuple[str, str], float], pass_name: str) -> str:
     return f"{statistics.geometric_mean(values):.2f}×" if values else ""
 
 
-def cpu(rows: Sequence[Row]) -> str:
-    return grid_tables.page(rows)
+def cpu(devices: Sequence[DeviceResults]) -> str:
+    """The tables of each device's grid."""
+    return "\n".join(f"## {one.name}\n\n{grid_tables.page(one.grid)}" for one in devices)
