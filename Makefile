@@ -49,8 +49,8 @@ bench: $(READY)
 	for part in machine run grid sweep; do \
 		$(BIN)/python -m benchmarks.$$part --device cpu $(if $(QUICK),--quick) || failed="$$failed $$part"; \
 	done; \
+	$(if $(QUICK),,$(BIN)/python -m benchmarks.pages || failed="$$failed pages";) \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
-	$(if $(QUICK),,$(BIN)/python -m benchmarks.pages)
 
 bench-compare: $(READY)
 	$(if $(BASE),,$(error bench-compare needs BASE, a commit: make bench-compare BASE=HEAD~1))

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
@@ -48,11 +47,13 @@ def resolved(ref: str) -> str:
 
 def built(commit: str, device: str) -> Path:
     """A folder with that commit's package, built there before or now."""
-    site = ROOT / "build" / "compare" / f"{commit}-{device}"
+    python = sys.implementation.cache_tag
+    site = ROOT / "build" / "compare" / f"{commit}-{device}-{python}"
     if site.exists():
         return site
     offline = ["--no-build-isolation", "--no-index"] if find_spec("scikit_build_core") else []
-    with TemporaryDirectory() as folder:
+    site.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=site.parent) as folder:  # beside it, so that moving it is one step
         source, target = Path(folder, "source"), Path(folder, "site")
         source.mkdir()
         files = subprocess.run(
@@ -65,29 +66,26 @@ def built(commit: str, device: str) -> Path:
              "--no-deps", *offline, "--target", str(target), str(source)],
             env={**os.environ, "RNN_KERNELS_CUDA": str(int(device == "cuda"))}, check=True,
         )  # fmt: skip
-        site.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(target, site)
+        target.rename(site)
     return site
 
 
 def compared(
-    workers: Sequence[Worker], preset: Preset, pass_name: str, effort: Effort, where: Environment
+    workers: Mapping[Worker, Environment], preset: Preset, pass_name: str, effort: Effort
 ) -> list[Row]:
-    """A row for each build, timed if both are right."""
-    verdicts = [worker.prepare(preset, pass_name) for worker in workers]
+    """A row for each build, timed if all are right."""
+    prepared = {worker: worker.prepare(preset, pass_name) for worker in workers}
     stats = {}
-    if all(verdict.status == "ok" for verdict in verdicts):
+    if all(verdict.status == "ok" for verdict, _ in prepared.values()):
         turns = {worker.name: Candidate(worker.turn, nullcontext) for worker in workers}
         stats = measure(turns, replace(effort, run_in_s=RUN_IN_S), turn_of)
-    for worker, verdict in zip(workers, verdicts, strict=True):
+    rows = []
+    for worker, (verdict, used) in prepared.items():
         if verdict.reason:
             print(f"{worker.name} on {preset.name} {pass_name}: {verdict.reason}")
-    return [
-        make_row(
-            preset, worker.name, "auto", pass_name, verdict, stats.get(worker.name), None, where
-        )
-        for worker, verdict in zip(workers, verdicts, strict=True)
-    ]
+        timed, where = stats.get(worker.name), workers[worker]
+        rows.append(make_row(preset, worker.name, used, pass_name, verdict, timed, None, where))
+    return rows
 
 
 def turn_of(call: Callable[[int], float], number: int) -> float:
@@ -116,17 +114,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 1 if a build was wrong."""
     args = parse(argv)
     site, where = built(args.commit, args.device), environment(args.device)
-    workers = [
-        Worker(BASE, (site, ROOT), args.device),
-        Worker(THIS, (ROOT,), args.device),
-    ]
+    workers = {
+        Worker(BASE, (site, ROOT), args.device): replace(where, commit=args.commit, sources=""),
+        Worker(THIS, (ROOT,), args.device): where,
+    }
     effort = (QUICK if args.quick else FULL)[args.device]
     cases = [(preset, name) for preset, names in jobs_of(args) for name in names]
     rows: list[Row] = []
     with progress(len(cases)) as bar:
         for preset, pass_name in cases:
             bar.set_description(f"{preset.name} {pass_name}")
-            rows += compared(workers, preset, pass_name, effort, where)
+            rows += compared(workers, preset, pass_name, effort)
             bar.update()
     for worker in workers:
         print(f"{worker.name}: {worker.package}")

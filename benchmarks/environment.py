@@ -65,8 +65,9 @@ def version_of(package: str) -> str:
 
 
 def driver() -> str:
-    """Every GPU of a machine runs on the same one."""
-    return first_line_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    """All GPUs of a machine run on one. Never empty: by it rows of a GPU are known."""
+    query = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    return first_line_of(*query) or "unknown"
 
 
 def commit(root: Path = ROOT) -> str:

@@ -1,11 +1,13 @@
 """The findings: what a run checked and timed, and what that means for its exit code and file."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .candidate import Candidate
-from .environment import Environment
+from .environment import ROOT, Environment
 from .gate import Gate
 from .memory import Probe, allocated_mb
 from .presets import computed
@@ -45,7 +47,7 @@ class Findings:
             if verdict.status == "ok"
         }
         beside_peers = any(entrants[int(index)].provider.peer for index in candidates)
-        run_in_s = RUN_IN_S if beside_peers else 0.0
+        run_in_s = RUN_IN_S if beside_peers and self.device == "cpu" else 0.0
         effort = replace(self.effort, run_in_s=run_in_s)
         stats, rate = measure_on(self.device, candidates, effort, pass_name)
         peaks = {
@@ -74,7 +76,7 @@ class Findings:
         if self.device == "cuda":
             return allocated_mb(candidate)
         known = PROVIDERS.get(one.provider.name) is one.provider  # the probe knows by name
-        if self.probe is None or not known:
+        if self.probe is None or not known or one.provider.peer:  # they keep their arrays
             return None
         return self.probe.peak_mb(one.gate.work.preset, pass_name, one.provider.name)
 
@@ -89,6 +91,18 @@ class Findings:
                 " in the last lines"
             )
         return "".join(f"{line}\n" for line in lines)
+
+    @contextmanager
+    def kept(self, name: str) -> Iterator[None]:
+        """What was found is not lost if the run ends before its time."""
+        try:
+            yield
+        except BaseException:
+            if self.rows:
+                path = ROOT / "build" / f"unfinished-{name}.csv"
+                write(self.rows, path, whole=False)
+                print(f"unfinished, written so far: {path}", file=sys.stderr)
+            raise
 
     def close(self, output: Path | None, whole: bool) -> int:
         """Writes the file, if there is one; returns the exit code."""

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .gpu_peer import FLOATS, GPUPeer, Layer, Tensors, leaf, parameters
-from .presets import GATES
+from .presets import GATES, computed
 from .provider import Provider
 from .workload import Workload
 
@@ -88,6 +88,10 @@ class FlashRNN(GPUPeer):
         return None if CUDA_HOME else "needs a CUDA toolkit with nvcc, to compile its kernels"
 
 
+# A program of TorchRL's backward has all units, in tiles as wide; compiling that gets slow.
+WIDEST_BACKWARD = 512
+
+
 class TorchRLLayer(Layer):
     """Batch-first, with torch.nn's weights. A state is given for every step and counts where an
     episode starts; the first step's always counts, so a reset there has to be in it."""
@@ -127,6 +131,13 @@ class TorchRL(GPUPeer):
     dtypes = {"LSTM": ("float32",), "GRU": ("float32",)}
     resets = True
     layer = TorchRLLayer
+
+    def missing(self, work: Workload, pass_name: str) -> str | None:
+        if reason := super().missing(work, pass_name):
+            return reason
+        if computed(pass_name) == "fwd_bwd" and work.preset.H > WIDEST_BACKWARD:
+            return f"has no tiles in its backward, which we try up to H {WIDEST_BACKWARD} only"
+        return None
 
 
 class HasteLayer(Layer):

@@ -25,7 +25,7 @@ CELLS = ("GRU", "LSTM")
 I, RESETS = 16, 0.03  # noqa: E741  input size, and share of the flags
 
 # The whole grid has to fit in some minutes.
-EFFORT = Effort(budget_s=0.3, min_rounds=5, patience_s=3.0)
+EFFORT = Effort(budget_s=0.3, min_rounds=5, patience_s=2.0)
 
 PAIR = (BASELINE.name, "auto")
 QUARTET = (*PAIR, "onnxruntime", "openvino")
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     effort = QUICK[args.device] if args.quick else EFFORT
     found = Findings(args.device, effort, environment(args.device))
-    run_all(jobs_of(FEW if args.quick else WHOLE, args.part or PARTS), found)
+    run_all(jobs_of(FEW if args.quick else WHOLE, args.part or PARTS), found, "grid")
     print(printed(found.rows, found.busy), found.report(), sep="\n", end="")
     official = official_path(found.where.device, "grid") if args.whole else None
     return found.close(args.output or official, args.whole)

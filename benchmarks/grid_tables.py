@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from .job import part_of
 from .providers import BASELINE
 from .results import Row
-from .table import aligned, markdown, ratios, summary, times, unsteady
+from .table import OURS, aligned, markdown, ratio_text, ratios, step_text, summary, unsteady
 
-OURS = "auto"
 TITLES = {  # by part and pass
     ("inference", "fwd"): "Inference, float32",
     ("training", "fwd_bwd"): "Training, float32",
@@ -53,8 +52,8 @@ def comparison(title: str, rows: Sequence[Row], busy: Collection[tuple[str, str]
         for cell in cells:
             base, ours, *peers = (by_place[H, B, cell, name] for name in names)
             case = (ours.preset, ours.pass_)
-            line += [time(base), time(ours), *(time(peer, against=ours) for peer in peers)]
-            line.append(ratio_text(wins.get(case), base, ours, case in busy))
+            line += [step_text(base), step_text(ours), *(step_text(peer, ours) for peer in peers)]
+            line.append(ratio_text(wins.get(case), base, ours, busy=case in busy) or "-")
         lines.append(line)
 
     counts = ("mean", "worst", "losses")
@@ -71,22 +70,6 @@ def label(name: str) -> str:
     return "ours" if name == OURS else name
 
 
-def time(row: Row, against: Row | None = None) -> str:
-    """Microseconds per step, or why there are none; bold where it beats the other."""
-    if row.median_us is None:
-        return row.status
-    text = f"{row.us_per_step:.2f}"
-    lost = against is not None and against.median_us and row.median_us < against.median_us
-    return f"**{text}**" if lost else text
-
-
-def ratio_text(ratio: float | None, base: Row, ours: Row, busy: bool) -> str:
-    if ratio is None:
-        return "-"
-    text = times(ratio) + "~" * (busy or unsteady(base, ours))
-    return f"**{text}**" if ratio < 1 else text
-
-
 def resets_table(rows: Sequence[Row]) -> Table:
     """Ours with resets and without; the cost is the ratio of the two."""
     by_place = {(row.pass_, row.cell, bool(row.resets)): row for row in rows}
@@ -99,7 +82,11 @@ def resets_table(rows: Sequence[Row]) -> Table:
             plain, cut = (by_place[pass_name, cell, resets] for resets in (False, True))
             both = plain.median_us and cut.median_us
             cost = f"{cut.median_us / plain.median_us:.2f}x" if both else "-"
-            line += [time(plain), time(cut), cost + "~" * bool(both and unsteady(plain, cut))]
+            line += [
+                step_text(plain),
+                step_text(cut),
+                cost + "~" * bool(both and unsteady(plain, cut)),
+            ]
         lines.append(line)
     first = rows[0]
     share = max(row.resets for row in rows)

@@ -39,8 +39,9 @@ def part_of(row: Row) -> str:
     return row.preset.split()[0]
 
 
-def run_all(jobs: Sequence[Job], found: Findings) -> None:
-    with progress(len(jobs)) as bar:
+def run_all(jobs: Sequence[Job], found: Findings, name: str) -> None:
+    """All jobs of the command of that name."""
+    with progress(len(jobs)) as bar, found.kept(name):
         for job in jobs:
             bar.set_description(f"{job.presets[0].name} {job.pass_name}")
             job.run(found)

@@ -8,6 +8,11 @@ from .results import Row
 TRIP_US = 0.15
 
 
+def corner_gflop(peak: float) -> float:
+    """From which work of a step on a GPU's products are the limit, not the trip."""
+    return peak * 1e-6 * TRIP_US
+
+
 def limit_gflops(step_gflop: float, peak: float, on_gpu: bool) -> float:
     """GFLOP/s that a step of so much work can reach, where matrix products reach `peak`."""
     return min(peak, step_gflop / (1e-6 * TRIP_US)) if on_gpu else peak

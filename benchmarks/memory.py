@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import re
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 from types import TracebackType
 
 import torch
@@ -73,7 +72,7 @@ class Probe:
             return None
         try:
             return self._process.submit(_peak_of, preset, pass_name, provider).result()
-        except (BrokenProcessPool, MemoryError, RuntimeError) as error:
+        except (BrokenProcessPool, MemoryError, OSError, RuntimeError) as error:
             print(f"no peak memory of {provider} on {preset.name} {pass_name}: {error!r}")
             if isinstance(error, BrokenProcessPool):
                 self._start()
@@ -111,9 +110,8 @@ def resident_mb(call: partial[None]) -> float:
     ctypes.CDLL(None).malloc_trim(0)
     before = _status_mb("VmRSS")
     RESET.write_text("5")  # the high-water mark starts anew
-    thread = Thread(target=call)
-    thread.start()
-    thread.join()
+    with ThreadPoolExecutor(1) as fresh:
+        fresh.submit(call).result()
     return max(0.0, _status_mb("VmHWM") - before)
 
 

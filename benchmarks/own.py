@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import torch
@@ -22,7 +24,7 @@ from .progress import progress
 from .providers import BASELINE, PROVIDERS, offered
 from .results import Row, is_official
 from .run import run_preset
-from .table import aligned, ratios, times, unsteady
+from .table import aligned, ratios, shape_text, times, unsteady
 from .timing import Effort
 from .workload import Workload, make_workload
 
@@ -159,8 +161,8 @@ def table(rows: Sequence[Row]) -> str:
     return aligned(lines)
 
 
-def plan(work: Workload) -> None:
-    """Prints what `explain` says of our layer."""
+def plan(work: Workload) -> str:
+    """What `explain` says of our layer."""
     import rnn_kernels
 
     preset = work.preset
@@ -168,7 +170,10 @@ def plan(work: Workload) -> None:
         preset.I, preset.H, preset.L, bidirectional=preset.D == 2, dropout=preset.dropout
     ).to(work.device, work.dtype)
     layer.train(preset.mode == "train")
-    rnn_kernels.explain(layer, work.x)
+    said = StringIO()
+    with redirect_stdout(said):
+        rnn_kernels.explain(layer, work.x)
+    return said.getvalue()
 
 
 def main(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
@@ -176,23 +181,17 @@ def main(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     check(args, parser)
     preset = preset_of(args)
     set_up(args.device)
-    names, reasons = working(make_workload(preset, args.device), args.peers)
+    work = make_workload(preset, args.device)
+    (names, reasons), how = working(work, args.peers), plan(work)
     passes = preset.passes_on(args.device)
     where = environment(args.device)
     with Probe(args.device == "cpu") as probe, progress(len(passes)) as bar:
         found = Findings(args.device, EFFORTS[args.device], where, probe)
         run_preset(found, preset, passes, names, bar)
-    print(f"{shape_of(preset)} on {where.device}, torch {torch.__version__}\n")
+    print(f"{shape_text(preset)} on {where.device}, torch {torch.__version__}\n")
     print(table(found.rows), found.report(), sep="\n")
     print("".join(f"not here: {reason}\n" for reason in reasons))
-    plan(make_workload(preset, args.device))
+    print(how, end="")
     if args.output:
         return found.close(args.output, whole=False)
     return int(found.failed)
-
-
-def shape_of(preset: Preset) -> str:
-    extras = [f"resets {preset.resets:.0%}"] * bool(preset.resets) + ["packed"] * preset.packed
-    extras += [f"dropout {preset.dropout}"] * bool(preset.dropout)
-    sizes = ", ".join(f"{name} {getattr(preset, name)}" for name in "IHLDBT")
-    return ", ".join([f"{preset.cell} {sizes}, {preset.dtype}", *extras])

@@ -6,6 +6,7 @@ A new provider is one class and one line in PROVIDERS.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ from .peers import ONNXRuntime, OpenVINO
 from .presets import Preset, computed
 from .provider import Provider
 from .workload import Workload
+
+if TYPE_CHECKING:
+    from rnn_kernels.persistent import AnyPlan
 
 Layer = Callable[..., tuple[Tensor | PackedSequence, Tensor | tuple[Tensor, Tensor]]]
 
@@ -150,15 +154,34 @@ class RnnKernels(ModuleProvider):
         return None
 
     def backend_used(self, work: Workload) -> str:
+        """The backend, and how it cuts a layer's forward, such as `cuda cluster 8`."""
+        preset, backends = work.preset, self.namespace().backends
         with self.context():
-            choose = self.namespace().backends.choose
-            cell = work.preset.cell.lower()
-            return choose(cell, work.dtype, work.device.type, projected=False)
+            cell = preset.cell.lower()
+            name = backends.choose(cell, work.dtype, work.device.type, projected=False)
+        planner = getattr(backends.BACKENDS.get(name), "plan", None)
+        if planner is None:
+            return name
+        if preset.T == 1 and not preset.packed:
+            return f"{name} step"
+        sizes = (preset.B, preset.H, preset.D)
+        return f"{name} {plan_name(planner(cell, work.states[0], sizes, False, preset.packed))}"
 
     def layer(self, module: nn.Module, work: Workload) -> Layer:
         if work.resets is None:
             return module
         return lambda x, hx: module(x, hx, resets=work.resets)
+
+
+def plan_name(plan: "AnyPlan | str") -> str:
+    """Who has the weights of a layer; `steps` where a step is a launch of its own."""
+    if isinstance(plan, str):
+        return "steps"
+    team = plan.programs if hasattr(plan, "programs") else plan.cluster
+    if team == 1:
+        return "alone"
+    kind = "programs" if hasattr(plan, "programs") else "grid" if plan.grid else "cluster"
+    return f"{kind} {team}"
 
 
 class Recompute(RnnKernels):

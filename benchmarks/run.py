@@ -99,8 +99,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     probe = Probe(args.device == "cpu" and not args.quick)
     with probe, progress(sum(len(passes) for _, passes in jobs)) as bar:
         found = Findings(args.device, effort, environment(args.device), probe)
-        for preset, passes in jobs:
-            run_preset(found, preset, passes, args.provider or (), bar)
+        with found.kept("run"):
+            for preset, passes in jobs:
+                run_preset(found, preset, passes, args.provider or (), bar)
     print(table(found.rows, found.busy), found.report(), sep="\n", end="")
     official = official_path(found.where.device) if args.whole else None
     return found.close(args.output or official, args.whole)

@@ -46,7 +46,7 @@ class Sweep:
     centre: dict[str, int] = field(default_factory=lambda: {"I": 64, "H": 128, "B": 8, "T": 32})
     H: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096)
     B: tuple[int, ...] = (1, 2, 8, 32, 128, 512)
-    T: tuple[int, ...] = (1, 4, 16, 64, 256, 1024, 4096, 16384)
+    T: tuple[int, ...] = (1, 4, 16, 64, 256, 1024, 16384)
     recompute: dict[str, int] = field(
         default_factory=lambda: {"I": 32, "H": 128, "L": 4, "B": 32, "T": 200}
     )
@@ -181,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     effort = QUICK[args.device] if args.quick else EFFORTS[args.device]
     with Probe(args.device == "cpu" and not args.quick) as probe:
         found = Findings(args.device, effort, environment(args.device), probe)
-        run_all(args.jobs, found)
+        run_all(args.jobs, found, "sweep")
     print(summary(found.rows), found.report(), sep="\n", end="")
     official = official_path(found.where.device, "sweeps") if args.whole else None
     return found.close(args.output or official, args.whole)

@@ -3,11 +3,15 @@
 import statistics
 from collections.abc import Collection, Sequence
 
+from .presets import Preset
 from .providers import BASELINE
 from .results import Row
 
 # p80 / p20 from which a time is too unsteady to judge by.
 NOISY = 1.3
+
+
+OURS = "auto"
 
 
 def ratios(
@@ -74,6 +78,14 @@ def _cell(ratio: float | None, row: Row | None, base: Row, busy: bool) -> str:
     return times(ratio) + ("~" if busy or unsteady(row, base) else " ")
 
 
+def shape_text(shape: Preset | Row) -> str:
+    """Cell and sizes, and what is not usual."""
+    extras = [shape.dtype] * (shape.dtype != "float32") + ["resets"] * bool(shape.resets)
+    extras += ["packed"] * shape.packed
+    sizes = ", ".join(f"{name} {getattr(shape, name)}" for name in "IHLDBT")
+    return ", ".join([f"{shape.cell} {sizes}", *extras])
+
+
 def unsteady(*rows: Row) -> bool:
     return any(row.p80_us > NOISY * row.p20_us for row in rows)
 
@@ -81,6 +93,23 @@ def unsteady(*rows: Row) -> bool:
 def times(ratio: float) -> str:
     """Two decimals, rounded away from a draw: a loss never reads 1.00x."""
     return f"{min(ratio, 0.99):.2f}x" if ratio < 1 else f"{ratio:.2f}x"
+
+
+def ratio_text(ratio: float | None, *rows: Row, busy: bool = False) -> str:
+    """Bold where it is a loss, `~` where the rows' times are unsteady."""
+    if ratio is None:
+        return ""
+    text = times(ratio) + "~" * (busy or unsteady(*rows))
+    return f"**{text}**" if ratio < 1 else text
+
+
+def step_text(row: Row | None, against: Row | None = None) -> str:
+    """Microseconds per step, or why there are none; bold where it beats the other."""
+    if row is None or row.median_us is None:
+        return row.status if row else ""
+    text = f"{row.us_per_step:.2f}" + "~" * unsteady(row)
+    lost = against is not None and against.median_us and row.median_us < against.median_us
+    return f"**{text}**" if lost else text
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:

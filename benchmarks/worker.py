@@ -53,9 +53,10 @@ class Worker:
             raise RuntimeError(f"the worker with {self.name} ended, code {self._process.wait()}")
         return json.loads(answer)
 
-    def prepare(self, preset: Preset, pass_name: str) -> Verdict:
-        """Checks our layer on it; if that is right, turns can follow."""
-        return Verdict(**self._ask(prepare=asdict(preset), pass_name=pass_name))
+    def prepare(self, preset: Preset, pass_name: str) -> tuple[Verdict, str]:
+        """Checks our layer on it; the backend that runs it. If it is right, turns can follow."""
+        verdict, used = self._ask(prepare=asdict(preset), pass_name=pass_name)
+        return Verdict(**verdict), used
 
     def turn(self, number: int) -> float:
         """Seconds that so many calls took."""
@@ -75,14 +76,14 @@ class Calls:
         self.device, self.timer = device, cpu_seconds
         self.candidate: Candidate | None = None
 
-    def prepare(self, preset: Preset, pass_name: str) -> dict[str, Any]:
+    def prepare(self, preset: Preset, pass_name: str) -> tuple[dict[str, Any], str]:
         self.candidate, provider = None, PROVIDERS["auto"]
         gate = Gate(make_workload(preset, self.device), [pass_name])
         verdict = gate.check(provider, pass_name)
         if verdict.status == "ok":
             self.candidate = provider.build(gate.work, pass_name, preset.dropout)
             self.timer = timer_for(self.device, pass_name)
-        return asdict(verdict)
+        return asdict(verdict), provider.backend_used(gate.work)
 
     def turn(self, number: int) -> float:
         assert self.candidate, "nothing right was prepared"

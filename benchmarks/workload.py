@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from .presets import Preset
+from .presets import Preset, computed
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Workload:
 
         The pass cell_fwd is one step of the cell module, which has no y and no dimension for
         layers."""
+        pass_name = computed(pass_name)
         if pass_name == "cell_fwd":
             return self.output_names[1:]
         if pass_name != "fwd_bwd":

@@ -1,5 +1,6 @@
 """Small presets, rows and a provider to break, for the tests of the benchmarks."""
 
+import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from benchmarks import results
 from benchmarks.candidate import Candidate, Result
 from benchmarks.environment import environment
 from benchmarks.gate import Verdict
+from benchmarks.memory import RESET
 from benchmarks.presets import Preset
 from benchmarks.providers import TorchNN
 from benchmarks.timing import Stats
@@ -31,6 +33,7 @@ SMALL = {
     "dropout": replace(LSTM, dropout=0.5),
 }
 WHERE = environment("cpu")
+COUNTS = RESET.exists() and hasattr(ctypes.CDLL(None), "mallopt")  # memory, on a CPU
 GPU = (
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),

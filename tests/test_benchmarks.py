@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from benchmarks.environment import ROOT, sources_hash
 from benchmarks.gate import LIMIT, Gate
 from benchmarks.presets import CPU_LIMIT_GFLOP, PRESETS, Preset, device_set, load
 from benchmarks.providers import BASELINE
-from benchmarks.timing import BUSY, TURN_S, Effort, Stats, measure, summary
+from benchmarks.timing import BUSY, LONG_S, TURN_S, Effort, Stats, measure, summary
 from benchmarks.workload import make_workload
 
 
@@ -175,9 +176,14 @@ def test_summary_is_median_and_quintiles() -> None:
 
 def test_candidates_take_turns_and_the_warm_up_does_not_count() -> None:
     timer = FakeTimer()
-    pair = {"slow": candidate(9.0, 0.5), "fast": candidate(9.0, TURN_S / 10)}
-    found = measure(pair, Effort(budget_s=0, min_rounds=3, patience_s=9), timer)
+    pair = {"slow": candidate(0.9, 0.5), "fast": candidate(0.9, TURN_S / 10)}
+    effort = Effort(budget_s=0, min_rounds=3, patience_s=99)
+    found = measure(pair, effort, timer)
     assert timer.turns == [1, 1, 1, 1, *3 * [1, 1, 10, 10]]
+    timer.turns.clear()
+    found = measure({"long": candidate(2 * LONG_S), **pair}, effort, timer)
+    assert timer.turns == [1, 1, 1, 1, 1, *3 * [1, 1, 1, 10, 10]]
+    assert found["long"] == Stats(2e6 * LONG_S, 2e6 * LONG_S, 2e6 * LONG_S, 3)
     assert found["slow"] == Stats(5e5, 5e5, 5e5, 3)
     assert found["fast"].median_us == pytest.approx(1e5 * TURN_S)
 
@@ -202,6 +208,15 @@ def test_a_busy_machine_is_measured_again(monkeypatch, rates, patience_s, kept) 
 )
 def test_budget_and_patience_bound_the_rounds_of_two_calls(effort: Effort, rounds: int) -> None:
     assert measure({"one": candidate(1.0)}, effort, FakeTimer())["one"].rounds == rounds
+
+
+def test_a_clock_that_leaves_much_out_does_not_stretch_the_budget() -> None:
+    def host_only(call: Callable[[], object], number: int) -> float:
+        time.sleep(0.02)
+        return 1e-6 * number
+
+    effort = Effort(budget_s=0.1, min_rounds=2, patience_s=1)
+    assert measure({"one": candidate(1.0)}, effort, host_only)["one"].rounds <= 3
 
 
 def test_csv_columns_are_those_specified_and_values_survive(tmp_path: Path) -> None:

@@ -37,10 +37,10 @@ def worker(other: Path) -> Iterator[Worker]:
 
 def test_a_worker_has_the_package_it_was_given(worker: Worker, other: Path) -> None:
     assert worker.package == other / "rnn_kernels"
-    verdict = worker.prepare(LSTM, "fwd_bwd")
-    assert verdict.status == "ok" and 0 <= verdict.error_ratio <= 2
+    verdict, used = worker.prepare(LSTM, "fwd_bwd")
+    assert verdict.status == "ok" and 0 <= verdict.error_ratio <= 2 and used == "cpu"
     assert worker.turn(3) > 0
-    verdict = worker.prepare(replace(LSTM, dtype="float64", mode="infer"), "fwd")
+    verdict, _ = worker.prepare(replace(LSTM, dtype="float64", mode="infer"), "fwd")
     assert verdict.status == "ok" and worker.turn(1) > 0
 
 
@@ -53,6 +53,7 @@ def test_both_builds_take_turns_and_the_table_has_their_ratio(
     other, monkeypatch, tmp_path, capsys
 ) -> None:
     monkeypatch.setattr(compare, "built", lambda commit, device: other)
+    monkeypatch.setattr(compare, "resolved", lambda ref: "0123456789ab")
     monkeypatch.setattr(compare, "RUN_IN_S", 0.0)
     monkeypatch.setitem(QUICK, "cpu", SHORT)
     path = tmp_path / "rows.csv"
@@ -62,6 +63,10 @@ def test_both_builds_take_turns_and_the_table_has_their_ratio(
     assert [(row.provider, row.pass_, row.status) for row in rows] == [
         (name, one, "ok") for one in ("fwd", "fwd_bwd") for name in ("base", "this")
     ]
+    for row in rows:
+        assert row.backend_used == "cpu"
+        here = (row.commit, row.sources) == (WHERE.commit, WHERE.sources)
+        assert here if row.provider == "this" else row.sources == ""
     out = capsys.readouterr().out
     assert f"base: {other / 'rnn_kernels'}" in out and f"this: {ROOT / 'rnn_kernels'}" in out
     for one in ("fwd", "fwd_bwd"):
@@ -76,16 +81,16 @@ def test_what_is_wrong_is_not_timed(monkeypatch, capsys) -> None:
         def __init__(self, name: str, verdict: Verdict) -> None:
             self.name, self.verdict = name, verdict
 
-        def prepare(self, *_: object) -> Verdict:
-            return self.verdict
+        def prepare(self, *_: object) -> tuple[Verdict, str]:
+            return self.verdict, "cpu"
 
         def turn(self, number: int) -> float:
             raise AssertionError("timed")
 
     right = Verdict("ok", 0.5)
     wrong = Verdict("wrong", 9.0, "y is off")
-    where = WHERE
-    rows = compare.compared([Fake("base", right), Fake("this", wrong)], LSTM, "fwd", SHORT, where)
+    workers = {Fake("base", right): WHERE, Fake("this", wrong): WHERE}
+    rows = compare.compared(workers, LSTM, "fwd", SHORT)
     assert [(row.provider, row.status, row.median_us) for row in rows] == [
         ("base", "ok", None),
         ("this", "wrong", None),
@@ -120,7 +125,7 @@ def test_a_commit_is_built_once_from_its_own_files(monkeypatch, tmp_path) -> Non
     assert seen == ["0", "1"]
 
 
-@pytest.mark.parametrize("options", [[], ["no-such-commit"], ["HEAD", "--pass", "graph_fwd"]])
+@pytest.mark.parametrize("options", [[], ["no-such-commit"], ["--pass", "bwd", "HEAD"]])
 def test_a_bad_option_costs_one_line_and_exit_code_2(options: list[str], capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         compare.main(["--device", "cpu", *options])

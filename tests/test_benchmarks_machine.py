@@ -6,7 +6,7 @@ import pytest
 from benchmark_cases import WHERE
 
 from benchmarks import machine, results
-from benchmarks.limits import TRIP_US, limit_gflops
+from benchmarks.limits import TRIP_US, corner_gflop, limit_gflops
 
 
 def test_a_quick_look_writes_nothing(monkeypatch, tmp_path, capsys) -> None:
@@ -22,6 +22,7 @@ def test_a_whole_run_replaces_the_device_s_file(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(machine, "EFFORT", machine.QUICK)
     monkeypatch.setitem(machine.PRODUCTS, "cpu", (32, 64))
     monkeypatch.setattr(machine, "UNCACHED", 64)
+    monkeypatch.setattr(machine, "BUSY", float("inf"))  # other tests run beside it
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     assert machine.main(["--device", "cpu"]) == 0
     rows = results.read(results.official_path(WHERE.device, "machine"), machine.Row)
@@ -39,7 +40,25 @@ def test_a_whole_run_replaces_the_device_s_file(monkeypatch, tmp_path) -> None:
     assert machine.best(rows, "product", "float16") is None
 
 
+def test_a_peak_of_a_busy_machine_is_not_written(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(machine, "measured", lambda *_: ([], machine.BUSY + 1))
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert machine.main(["--device", "cpu"]) == 1
+    assert "not written" in capsys.readouterr().out and list(tmp_path.iterdir()) == []
+
+
+def test_a_peak_is_not_measured_on_sleeping_threads(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    with pytest.raises(SystemExit):
+        machine.main(["--device", "cpu"])
+    assert "OMP_WAIT_POLICY is set" in capsys.readouterr().err
+
+
 def test_on_a_gpu_a_small_step_is_held_to_a_trip() -> None:
     assert limit_gflops(1e-6, 1000.0, on_gpu=False) == 1000.0
     assert limit_gflops(1e-6, 1000.0, on_gpu=True) == pytest.approx(1 / TRIP_US)
     assert limit_gflops(1.0, 1000.0, on_gpu=True) == 1000.0
+    corner = corner_gflop(1000.0)
+    assert limit_gflops(0.99 * corner, 1000.0, on_gpu=True) == pytest.approx(990.0)
+    assert limit_gflops(1.01 * corner, 1000.0, on_gpu=True) == 1000.0

@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 
 import pytest
-from benchmark_cases import LSTM
+from benchmark_cases import COUNTS, LSTM, WHERE, Broken
 
-from benchmarks import findings, memory
+from benchmarks import memory
 from benchmarks.findings import Entrant, Findings
 from benchmarks.gate import Gate
 from benchmarks.memory import Probe
@@ -16,7 +18,6 @@ from benchmarks.providers import BASELINE, PROVIDERS
 from benchmarks.timing import Effort
 from benchmarks.workload import make_workload
 
-COUNTS = memory.RESET.exists()
 needs_counts = pytest.mark.skipif(not COUNTS, reason="the system does not count")
 
 # y takes T·B·H·4 bytes, 16 MiB; what else a forward has at a time is small beside it.
@@ -51,6 +52,18 @@ def test_recomputing_takes_less_where_there_are_layers(probe: Probe) -> None:
 
 
 @needs_counts
+def test_a_call_that_fails_or_may_not_be_counted_costs_one_number(monkeypatch, capsys) -> None:
+    with pytest.raises(ValueError, match="inside"):
+        memory.resident_mb(partial(int, "inside"))
+    with Probe() as probe:
+        refused = Future()
+        refused.set_exception(PermissionError("clear_refs"))
+        monkeypatch.setattr(probe._process, "submit", lambda *_: refused)
+        assert probe.peak_mb(LARGE, "fwd", "auto") is None
+    assert "PermissionError" in capsys.readouterr().out
+
+
+@needs_counts
 def test_a_process_that_ends_costs_one_number(capsys) -> None:
     with Probe() as probe:
         probe._process.submit(os._exit, 1).exception()
@@ -74,7 +87,8 @@ def test_rows_have_the_peak_of_what_was_timed(monkeypatch) -> None:
 
     effort = Effort(budget_s=0, min_rounds=2, patience_s=0)
     gate = Gate(make_workload(LSTM), ["fwd"])
-    absent = PROVIDERS["openvino-bf16"]
-    found = Findings("cpu", effort, findings.Environment(*["?"] * 9), Fake())
-    found.add([Entrant(one, gate) for one in (BASELINE, PROVIDERS["auto"], absent)], "fwd")
-    assert [one.peak_mb for one in found.rows] == [1.5, 2.5, None]
+    unknown, absent = Broken(lambda results: results), PROVIDERS["openvino-bf16"]
+    found = Findings("cpu", effort, WHERE, Fake())
+    everyone = (BASELINE, PROVIDERS["auto"], unknown, absent)
+    found.add([Entrant(one, gate) for one in everyone], "fwd")
+    assert [one.peak_mb for one in found.rows] == [1.5, 2.5, None, None]

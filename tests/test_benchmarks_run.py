@@ -162,3 +162,16 @@ def test_a_file_that_counts_is_not_measured_on_sleeping_threads(
     with pytest.raises(SystemExit):
         main([])
     assert "OMP_WAIT_POLICY is set" in capsys.readouterr().err
+
+
+def test_what_was_found_is_kept_when_a_run_ends_early(monkeypatch, tmp_path, capsys) -> None:
+    def fails(found, *_) -> None:
+        found.rows.append(row("torch.nn", 1.0))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "run_preset", fails)
+    monkeypatch.setattr("benchmarks.findings.ROOT", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        main(["--quick"])
+    (path,) = tmp_path.rglob("*.csv")
+    assert results.read(path) == [row("torch.nn", 1.0)] and str(path) in capsys.readouterr().err

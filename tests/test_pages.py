@@ -13,11 +13,12 @@ from benchmark_cases import row
 from benchmarks import machine, results
 from benchmarks.environment import ROOT
 from benchmarks.grid import shape as grid_shape
+from benchmarks.limits import TRIP_US
 from benchmarks.pages import __main__ as pages
 from benchmarks.pages import blocks, drawing, performance
 from benchmarks.pages.device_results import DeviceResults, devices
 from benchmarks.pages.figure import Bars, Figure
-from benchmarks.pages.figures import figures, presets_figure, worst_first
+from benchmarks.pages.figures import figures, limit_x, presets_figure, worst_first
 from benchmarks.presets import PRESETS
 from benchmarks.results import Row
 from benchmarks.sweep import AXES, shape
@@ -107,7 +108,7 @@ def everything(files: Files, slug: str = "some-cpu", **where: str) -> DeviceResu
 
 def test_losses_come_first_and_a_wrong_row_has_no_ratio(files) -> None:
     device = everything(files)
-    assert worst_first(device.presets) == ["deepar", "silero-vad"]
+    assert worst_first(device.presets) == ["rnnt-decode", "deepar", "silero-vad"]
     bars = presets_figure(device).bars
     assert bars.labels == ("deepar", "silero-vad")
     assert bars.groups == {"inference": (3.0, 6.0), "training": (0.8, None)}
@@ -117,8 +118,11 @@ def test_the_readme_s_block_has_the_picture_and_each_ratio(files) -> None:
     text = blocks.readme(everything(files, device="Some CPU"))
     assert "on Some CPU" in text and "](docs/pictures/some-cpu/presets.svg)" in text
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
-    assert ["deepar", "LSTM I 20, H 40, L 2, D 1, B 32, T 192", "3.00×", "0.80×"] in lines
-    assert ["geometric mean", "", "4.24×", "0.80×"] in lines
+    bad, lost, won, *sums = [line for line in lines if line][2:]
+    assert (bad[0], bad[2:]) == ("rnnt-decode", ["wrong", ""])
+    assert lost == ["deepar", "LSTM I 20, H 40, L 2, D 1, B 32, T 192", "3.00x", "**0.80x**"]
+    assert won[2:] == ["6.00x~", ""]
+    assert sums == [["geometric mean", "", "4.24x", "0.80x"], ["losses", "", "0/2", "1/1"]]
 
 
 def test_a_page_s_block_is_replaced_and_the_rest_stays() -> None:
@@ -135,6 +139,7 @@ def test_the_section_of_a_device_has_every_number_of_its_files(files) -> None:
     assert "| torch.nn | 4.24x | 3.00x | 0/2 | 0.80x | 0.80x | 1/1 |" in text
     assert "Against hidden units H, float32; I 4, B 2, T 16:" in text
     assert "| GRU torch.nn | training | 12.50 | 25.00 |" in text
+    assert "| wrong |" in text.partition("| deepar |")[0]
     assert (
         "| LSTM float32 I 4 H 8 B 2 T 16 | training | recompute | 80.0 | **0.62x** | 2.2 |" in text
     )
@@ -174,7 +179,11 @@ def test_a_gpu_has_its_passes_a_picture_for_each_dtype_and_a_limit_of_trips(file
     ]
     (panel, _) = figures(device)[-1].panels
     limit = panel.series[-1]
-    assert limit.kind == "limit" and limit.y[0] < limit.y[-1]
+    assert limit.kind == "limit" and limit.y[0] == pytest.approx(
+        limit.x[0] * 1e3 / TRIP_US, rel=0.01
+    )
+    assert limit_x(1.0, 9.0, 4.0, True) == (1.0, 4.0, 9.0)
+    assert limit_x(1.0, 9.0, 10.0, True) == limit_x(1.0, 9.0, 4.0, False) == (1.0, 9.0)
     text = performance.section(device)
     assert "CUDA 13.0, cuDNN 91300, driver 580.1" in text
     assert "host's time of an inference" in text and "inference from a CUDA graph" in text

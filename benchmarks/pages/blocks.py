@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 
 from .. import grid_tables
-from ..table import markdown, ratios
+from ..providers import BASELINE
+from ..table import OURS, markdown, ratio_text, ratios, shape_text, summary
 from .device_results import DeviceResults
-from .figures import OURS, worst_first
-from .performance import image, shape_text
+from .figures import PASS_TITLES, worst_first
+from .performance import image
 
 START, END = "<!-- results: make bench writes them -->\n", "<!-- end of results -->\n"
 
@@ -26,21 +26,24 @@ def readme(device: DeviceResults) -> str:
     title = f"torch.nn's time over ours on {device.name}, torch {rows[0].torch}; under 1 we lose"
     found = ratios(rows, OURS)
 
-    def cell(preset: str, pass_name: str) -> str:
-        ratio = found.get((preset, pass_name))
-        return "" if ratio is None else f"{ratio:.2f}×"
+    base = {(row.preset, row.pass_): row for row in rows if row.provider == BASELINE.name}
+    ours = {(row.preset, row.pass_): row for row in rows if row.provider == OURS}
 
-    lines = [["preset", "shape", "inference", "training"]]
+    def cell(*case: str) -> str:
+        """The ratio, or what became of ours."""
+        if case not in ours:
+            return ""
+        return ratio_text(found.get(case), base[case], ours[case]) or ours[case].status
+
+    passes = ("fwd", "fwd_bwd")
+    lines = [["preset", "shape", *(PASS_TITLES[one] for one in passes)]]
     shapes = {row.preset: shape_text(row) for row in rows}
     for name in worst_first(rows):
-        lines.append([name, shapes[name], cell(name, "fwd"), cell(name, "fwd_bwd")])
-    lines.append(["geometric mean", "", *(mean(found, one) for one in ("fwd", "fwd_bwd"))])
+        lines.append([name, shapes[name], *(cell(name, one) for one in passes)])
+    sums = [summary([ratio for (_, p), ratio in found.items() if p == one]) for one in passes]
+    lines.append(["geometric mean", "", *(mean for mean, _, _ in sums)])
+    lines.append(["losses", "", *(losses for _, _, losses in sums)])
     return f"{title}.\n\n{image(device, 'presets', title, 'docs/pictures')}\n{markdown(lines)}"
-
-
-def mean(found: dict[tuple[str, str], float], pass_name: str) -> str:
-    values = [ratio for (_, one), ratio in found.items() if one == pass_name]
-    return f"{statistics.geometric_mean(values):.2f}×" if values else ""
 
 
 def cpu(devices: Sequence[DeviceResults]) -> str:

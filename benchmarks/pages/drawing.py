@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..table import times
 from .figure import Bars, Figure, Panel
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ COLOURS = {
     "training": "#56b4e9",
     "limit": "#d55e00",
 }
+OTHER = "#999999"
 STYLE = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "rnn_kernels",  # the same figure is the same file
@@ -47,8 +50,6 @@ STYLE = {
 @cache
 def drawing_digest() -> str:
     """Of this file: another way of drawing makes other pictures."""
-    import hashlib
-
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 
 
@@ -102,9 +103,9 @@ def _bars(axes: Axes, bars: Bars) -> None:
         shown = [(place, ratio) for place, ratio in enumerate(ratios) if ratio is not None]
         shift = (index - (len(bars.groups) - 1) / 2) * height
         places, widths = [place + shift for place, _ in shown], [ratio - 1 for _, ratio in shown]
-        axes.barh(places, widths, height, left=1, color=COLOURS[name], label=name)
+        axes.barh(places, widths, height, left=1, color=COLOURS.get(name, OTHER), label=name)
         for place, ratio in shown:
-            text = f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}"
+            text = times(ratio)
             at = (max(ratio, 1), place + shift)
             axes.annotate(text, at, (3, 0), textcoords="offset points", va="center", fontsize=7)
     axes.axvline(1, color="black", linewidth=1)
@@ -118,7 +119,7 @@ def _bars(axes: Axes, bars: Bars) -> None:
 def _panel(axes: Axes, panel: Panel) -> None:
     axes.set(xscale="log", yscale="log", xlabel=panel.x_label, ylabel=panel.y_label)
     for one in panel.series:
-        colour = COLOURS[one.name]
+        colour = COLOURS.get(one.name, OTHER)
         front = 3 if one.name == "rnn_kernels" else 2
         if one.kind == "points":
             axes.scatter(one.x, one.y, s=14, color=colour, label=one.name, zorder=front)

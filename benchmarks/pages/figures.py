@@ -7,11 +7,11 @@ from itertools import product
 
 from ..environment import ROOT
 from ..job import part_of
-from ..limits import achieved_gflops, limit_gflops, step_gflop
+from ..limits import achieved_gflops, corner_gflop, limit_gflops, step_gflop
 from ..machine import best
 from ..results import Row
 from ..sweep import AXES
-from ..table import ratios
+from ..table import OURS, ratios
 from .device_results import DeviceResults
 from .figure import Bars, Figure, Panel, Series
 
@@ -22,7 +22,6 @@ PASS_TITLES = {
     "host_fwd": "host's time of an inference",
 }
 AXIS_LABELS = {"H": "hidden units H", "B": "sequences B", "T": "steps T"}
-OURS = "auto"
 
 
 def label(name: str) -> str:
@@ -39,7 +38,7 @@ def figures(device: DeviceResults) -> list[Figure]:
         for pass_name in ("fwd", "fwd_bwd"):
             found.append(steps_figure(device, dtype, pass_name, ending))
         found.append(memory_figure(device, dtype, ending))
-    return found + ([limit_figure(device)] if device.machine and device.sweeps else [])
+    return found + ([limit_figure(device)] if device.machine and dtypes else [])
 
 
 def source(device: DeviceResults, folder: str) -> str:
@@ -47,15 +46,19 @@ def source(device: DeviceResults, folder: str) -> str:
 
 
 def worst_first(rows: Sequence[Row]) -> list[str]:
-    """The presets that have a ratio, by the worse of inference and training."""
+    """The presets, by the worse of inference and training; first those that have no ratio."""
     found = ratios(rows, OURS)
-    plain = {case: ratio for case, ratio in found.items() if case[1] in ("fwd", "fwd_bwd")}
-    names = dict.fromkeys(preset for preset, _ in plain)
-    return sorted(names, key=lambda name: min(r for (p, _), r in plain.items() if p == name))
+
+    def worst(name: str) -> float:
+        plain = [found[name, one] for one in ("fwd", "fwd_bwd") if (name, one) in found]
+        return min(plain, default=0.0)
+
+    return sorted(dict.fromkeys(row.preset for row in rows), key=worst)
 
 
 def presets_figure(device: DeviceResults) -> Figure:
-    found, names = ratios(device.presets, OURS), worst_first(device.presets)
+    found = ratios(device.presets, OURS)
+    names = [name for name in worst_first(device.presets) if any(name == p for p, _ in found)]
     passes = [name for name in ("fwd", "fwd_bwd") if any(case[1] == name for case in found)]
     groups = {
         PASS_TITLES[one]: tuple(
@@ -71,14 +74,11 @@ def presets_figure(device: DeviceResults) -> Figure:
     )
 
 
-def over_sizes(
-    rows: Sequence[Row], column: str, y_label: str, without: Sequence[str] = ()
-) -> tuple[Panel, ...]:
+def over_sizes(rows: Sequence[Row], column: str, y_label: str) -> tuple[Panel, ...]:
     """A row of panels for each cell, one for each axis; what has no number leaves a gap."""
     panels = []
     for cell, axis in product(dict.fromkeys(row.cell for row in rows), AXES):
         chosen = [row for row in rows if row.cell == cell and part_of(row) == axis]
-        chosen = [row for row in chosen if row.provider not in without]
         series = []
         for name in dict.fromkeys(row.provider for row in chosen):
             points = [
@@ -123,6 +123,11 @@ def sweep_rows(device: DeviceResults, dtype: str, pass_name: str) -> list[Row]:
     ]
 
 
+def limit_x(low: float, high: float, corner: float, on_gpu: bool) -> tuple[float, ...]:
+    """Where the limit's line begins, bends and ends."""
+    return (low, corner, high) if on_gpu and low < corner < high else (low, high)
+
+
 def limit_figure(device: DeviceResults) -> Figure:
     """GFLOP/s against the work of a step: float32 inference, every H and B of the sweeps."""
     rows = [row for row in sweep_rows(device, "float32", "fwd") if achieved_gflops(row)]
@@ -140,13 +145,9 @@ def limit_figure(device: DeviceResults) -> Figure:
             if points:
                 x, y = zip(*sorted(points), strict=True)
                 series.append(Series(label(name), x, y, kind="points"))
-        ends = [x for one in series for x in (one.x[0], one.x[-1])]
-        if peak and ends:
-            x = (
-                (min(ends), 1e3 * peak * 1e-6, max(ends))
-                if device.on_gpu
-                else (min(ends), max(ends))
-            )
+        work = {x for one in series for x in one.x}
+        if peak and work:
+            x = limit_x(min(work), max(work), 1e3 * corner_gflop(peak), device.on_gpu)
             y = tuple(round(limit_gflops(1e-3 * one, peak, device.on_gpu), 3) for one in x)
             series.append(Series("limit", x, y, kind="limit"))
         panels.append(Panel(cell, "MFLOP per step", "GFLOP/s", tuple(series)))

@@ -10,9 +10,9 @@ from ..machine import best
 from ..providers import BASELINE, PROVIDERS
 from ..results import Row
 from ..sweep import AXES
-from ..table import markdown, ratios, summary, times, unsteady
+from ..table import OURS, markdown, ratio_text, ratios, shape_text, step_text, summary
 from .device_results import DeviceResults, provenance
-from .figures import AXIS_LABELS, OURS, PASS_TITLES, figures, label, sweep_rows, worst_first
+from .figures import AXIS_LABELS, PASS_TITLES, figures, label, sweep_rows, worst_first
 
 HEAD = """\
 # Performance
@@ -67,21 +67,6 @@ def image(device: DeviceResults, name: str, title: str, folder: str = "pictures"
     return f"![{title}]({folder}/{device.slug}/{name}.svg)\n"
 
 
-def shape_text(row: Row) -> str:
-    extras = [row.dtype] * (row.dtype != "float32") + ["resets"] * bool(row.resets)
-    extras += ["packed"] * row.packed
-    sizes = ", ".join(f"{name} {getattr(row, name)}" for name in "IHLDBT")
-    return ", ".join([f"{row.cell} {sizes}", *extras])
-
-
-def ratio_text(ratio: float | None, *rows: Row) -> str:
-    """Bold where it is a loss, `~` where the times are unsteady."""
-    if ratio is None:
-        return ""
-    text = times(ratio) + "~" * unsteady(*rows)
-    return f"**{text}**" if ratio < 1 else text
-
-
 def presets_table(device: DeviceResults) -> str:
     """Worst first: for each pass ours over torch.nn, the times, the peak memory of both."""
     rows = device.presets
@@ -131,7 +116,7 @@ def summary_table(rows: Sequence[Row]) -> str:
 
 
 def compared(name: str) -> bool:
-    """Others than the backends that `auto` chooses from."""
+    """Others than ours, but for the reference."""
     return name in (BASELINE.name, "reference") or PROVIDERS[name].peer
 
 
@@ -157,14 +142,6 @@ def axis_tables(device: DeviceResults, axis: str) -> list[str]:
         fixed = ", ".join(f"{n} {getattr(rows[0], n)}" for n in ("I", *AXES) if n != axis)
         blocks += [f"Against {AXIS_LABELS[axis]}, {dtype}; {fixed}:\n", markdown(lines)]
     return blocks
-
-
-def step_text(row: Row | None, ours: Row | None) -> str:
-    if row is None or row.us_per_step is None:
-        return "" if row is None else row.status
-    text = f"{row.us_per_step:.2f}"
-    faster = ours is not None and ours.median_us and row.median_us < ours.median_us
-    return f"**{text}**" if faster else text
 
 
 def calls_table(rows: Sequence[Row]) -> str:
@@ -195,13 +172,20 @@ def machine_table(device: DeviceResults) -> str:
     return markdown(lines)
 
 
+def peak_of(device: DeviceResults, dtype: str) -> float | None:
+    """GFLOP/s of products: on a CPU those of float32 where the dtype has no instructions."""
+    dtypes = {dtype} if device.on_gpu else {dtype, "float32"}
+    found = [best(device.machine, "product", one) for one in dtypes]
+    return max((one for one in found if one), default=None)
+
+
 def limit_table(device: DeviceResults) -> str:
     """Ours on the presets as a share of what products of their dtype reach, worst first."""
     lines = [["preset", "pass", "GFLOP/s", "share of the limit", "torch.nn's share"]]
     base = {(r.preset, r.pass_): r for r in device.presets if r.provider == BASELINE.name}
     shares = []
     for row in device.presets:
-        peak, rate = best(device.machine, "product", row.dtype), achieved_gflops(row)
+        peak, rate = peak_of(device, row.dtype), achieved_gflops(row)
         if row.provider != OURS or row.pass_ not in ("fwd", "fwd_bwd") or not (peak and rate):
             continue
         if row.packed:
