@@ -77,7 +77,7 @@ def draw(figure: Figure, path: Path) -> None:
             size = (8, 1.3 + 0.36 * len(figure.bars.labels))
             drawn, axes = pyplot.subplots(figsize=size, layout="constrained")
             _bars(axes, figure.bars)
-            axes.legend(loc="lower right")
+            axes.legend(loc="upper right")  # the worst come first, so there is room
         else:
             rows = -(-len(figure.panels) // figure.columns)
             size = (max(8.0, 3.2 * figure.columns), 0.9 + 2.5 * rows)

@@ -62,7 +62,7 @@ def presets_figure(device: DeviceResults) -> Figure:
     passes = [name for name in ("fwd", "fwd_bwd") if any(case[1] == name for case in found)]
     groups = {
         PASS_TITLES[one]: tuple(
-            None if (ratio := found.get((name, one))) is None else round(ratio, 3) for name in names
+            None if (ratio := found.get((name, one))) is None else round(ratio, 6) for name in names
         )
         for one in passes
     }
