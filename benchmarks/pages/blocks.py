@@ -43,7 +43,10 @@ def readme(device: DeviceResults) -> str:
     sums = [summary([ratio for (_, p), ratio in found.items() if p == one]) for one in passes]
     lines.append(["geometric mean", "", *(mean for mean, _, _ in sums)])
     lines.append(["losses", "", *(losses for _, _, losses in sums)])
-    return f"{title}.\n\n{image(device, 'presets', title, 'docs/pictures')}\n{markdown(lines)}"
+    said = "`~` marks unsteady times."
+    return (
+        f"{title}. {said}\n\n{image(device, 'presets', title, 'docs/pictures')}\n{markdown(lines)}"
+    )
 
 
 def cpu(devices: Sequence[DeviceResults]) -> str:
