@@ -96,11 +96,11 @@ def test_resets_zero_the_state(cell, L, pass_name, first, installed) -> None:
 
 
 @pytest.mark.parametrize("allowed, precision", [(True, "tf32"), (False, "ieee")])
-def test_torchrl_rounds_as_torch_may(allowed, precision, installed, monkeypatch) -> None:
+def test_torchrl_rounds_as_torch_may(allowed, precision, installed) -> None:
     made = installed("torchrl-triton")
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
     work = make_workload(preset_for("torchrl-triton", "GRU"))
-    PEERS["torchrl-triton"].build(work, "fwd").call()
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=allowed):
+        PEERS["torchrl-triton"].build(work, "fwd").call()
     assert made.precisions == [precision]
 
 
