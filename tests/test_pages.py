@@ -151,6 +151,23 @@ def test_the_section_of_a_device_has_every_number_of_its_files(files) -> None:
     assert f"| deepar | inference | {shares} |" in text
 
 
+def test_no_line_is_drawn_through_a_result_that_was_wrong(files) -> None:
+    rows = sweep_rows()
+    (first, last) = [
+        r for r in rows if (r.preset[:6], r.provider, r.pass_) == ("H LSTM", "auto", "fwd")
+    ]
+    middle = replace(first, H=12, median_us=None, us_per_step=None, status="wrong", peak_mb=None)
+    steps = figures(files("some", sweeps=[*rows, middle]))[0]
+    (ours,) = [one for one in steps.panels[0].series if one.name == "rnn_kernels"]
+    assert (ours.x, ours.y) == ((8, 12, 16), (first.us_per_step, None, last.us_per_step))
+
+
+def test_a_preset_that_is_wrong_in_one_pass_comes_first(files) -> None:
+    bad = [row("torch.nn", 60.0, DECODE), row("auto", None, DECODE)]
+    bad += [replace(row(name, 9.0, DECODE), pass_="fwd_bwd") for name in ("torch.nn", "auto")]
+    assert worst_first(preset_rows()[:7] + bad)[0] == "rnnt-decode"
+
+
 def test_a_peer_that_is_faster_is_bold(files) -> None:
     rows = sweep_rows()
     fast = replace(rows[1], provider="openvino", median_us=50.0, us_per_step=3.125)

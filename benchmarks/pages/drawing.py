@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import cache
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,7 +129,8 @@ def _panel(axes: Axes, panel: Panel) -> None:
         else:
             width = 1.8 if front == 3 else 1.1
             look = {"marker": "o", "markersize": 3, "linewidth": width, "zorder": front}
-            axes.plot(one.x, one.y, color=colour, label=one.name, **look)
+            y = [nan if value is None else value for value in one.y]
+            axes.plot(one.x, y, color=colour, label=one.name, **look)
     _plain_numbers(axes.yaxis)
     sizes = sorted({x for one in panel.series if one.kind == "line" for x in one.x})
     if sizes:

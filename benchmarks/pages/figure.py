@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one provider, or bars of one pass; `name` is what the legend says."""
+    """Points of one provider; `name` is what the legend says. A line has a gap where y is None."""
 
     name: str
     x: tuple[float, ...]
-    y: tuple[float, ...]
+    y: tuple[float | None, ...]
     kind: str = "line"  # line, points, or limit: a thin line that nobody crosses
 
 

@@ -46,12 +46,13 @@ def source(device: DeviceResults, folder: str) -> str:
 
 
 def worst_first(rows: Sequence[Row]) -> list[str]:
-    """The presets, by the worse of inference and training; first those that have no ratio."""
+    """The presets, by the worse of inference and training; first those where one has no ratio."""
     found = ratios(rows, OURS)
+    cases = {(row.preset, row.pass_) for row in rows if row.provider == OURS}
 
     def worst(name: str) -> float:
-        plain = [found[name, one] for one in ("fwd", "fwd_bwd") if (name, one) in found]
-        return min(plain, default=0.0)
+        plain = [(name, one) for one in ("fwd", "fwd_bwd") if (name, one) in cases]
+        return min((found.get(case, 0.0) for case in plain), default=0.0)
 
     return sorted(dict.fromkeys(row.preset for row in rows), key=worst)
 
@@ -81,13 +82,13 @@ def over_sizes(rows: Sequence[Row], column: str, y_label: str) -> tuple[Panel, .
         chosen = [row for row in rows if row.cell == cell and part_of(row) == axis]
         series = []
         for name in dict.fromkeys(row.provider for row in chosen):
-            points = [
-                (getattr(row, axis), value)
+            points = {
+                getattr(row, axis): getattr(row, column) or None  # a logarithm has no 0
                 for row in chosen
-                if row.provider == name and (value := getattr(row, column))
-            ]
-            if points:
-                x, y = zip(*sorted(points), strict=True)
+                if row.provider == name
+            }
+            if any(points.values()):
+                x, y = zip(*sorted(points.items()), strict=True)
                 series.append(Series(label(name), x, y))
         fixed = chosen[0]
         others = ", ".join(f"{name} {getattr(fixed, name)}" for name in AXES if name != axis)

@@ -147,11 +147,11 @@ def axis_tables(device: DeviceResults, axis: str) -> list[str]:
 def calls_table(rows: Sequence[Row]) -> str:
     """Microseconds per call, peak memory, and both as ratios to torch.nn's."""
     base = {(row.preset, row.pass_): row for row in rows if row.provider == BASELINE.name}
+    titles = {**PASS_TITLES, "cell_fwd": "inference, the cell"}
     lines = [["layer", "pass", "provider", "µs per call", "torch.nn's time over it", "peak MiB"]]
     for row in rows:
         other = base[row.preset, row.pass_]
         ratio = row.median_us and other.median_us and other.median_us / row.median_us
-        titles = {**PASS_TITLES, "cell_fwd": "inference, the cell"}
         layer = row.preset.partition(" ")[2]
         lines.append(
             [
