@@ -28,7 +28,8 @@ SANITIZED := EMULATE=asan ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$(shell \
 SELECT := -m emulated
 endif
 
-.PHONY: demo test bench bench-compare results-status pages lint gpu support libraries
+.PHONY: demo test bench bench-compare results-status pages lint gpu support libraries \
+	gpu-build gpu-tests gpu-random gpu-soak gpu-cuts gpu-machine gpu-sweep gpu-run
 
 demo: $(READY)
 	$(BIN)/python examples/char_lm.py --compare
@@ -74,28 +75,48 @@ OURS = $(shell compute-sanitizer --help 2>/dev/null | grep -q kernel-regex && \
 	echo --kernel-regex kns=rnn)
 SANITIZE = PYTORCH_NO_CUDA_MEMORY_CACHING=1 \
 	compute-sanitizer --error-exitcode 1 --report-api-errors no $(OURS) --tool
+TOOLS = memcheck racecheck synccheck
 FEW = test_launch or test_gates or test_resets or test_halves or (test_sizes and 100)
 
-# Every step runs, whatever became of the one before; the sanitizers beside the tests.
+# Every part runs, whatever became of the one before. Each is for a machine that is there for
+# minutes: make gpu PARTS="build tests"
+PARTS ?= build tests random soak cuts machine sweep run
+
 gpu:
+	@failed=; \
+	for part in $(PARTS); do $(MAKE) --no-print-directory gpu-$$part || failed="$$failed $$part"; done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+gpu-build:
 	RNN_KERNELS_CUDA=1 $(PYTHON) -m pip install --quiet --no-build-isolation --no-deps --no-index --editable .
 	$(PYTHON) -m rnn_kernels info
-	mkdir -p build
-	@failed=; \
-	$(SANITIZE) memcheck $(PYTHON) tests/sanitized.py >build/memcheck.log 2>&1 & memcheck=$$!; \
-	$(SANITIZE) racecheck $(PYTHON) tests/sanitized.py >build/racecheck.log 2>&1 & racecheck=$$!; \
-	$(PYTHON) -m pytest -q -m gpu --write-support $(PARALLEL) $(if $(QUICK),-k '$(FEW)') || failed="$$failed tests"; \
-	wait $$memcheck || failed="$$failed memcheck"; \
-	wait $$racecheck || failed="$$failed racecheck"; \
-	tail -n 12 build/memcheck.log build/racecheck.log; \
-	$(PYTHON) -m benchmarks.cuts --device cuda $(if $(QUICK),--quick) || failed="$$failed cuts"; \
-	$(PYTHON) -m benchmarks.machine --device cuda $(if $(QUICK),--quick) || failed="$$failed machine"; \
-	$(PYTHON) -m benchmarks.sweep --device cuda $(if $(QUICK),--quick) || failed="$$failed sweep"; \
-	$(PYTHON) -m benchmarks.run --device cuda $(if $(QUICK),--quick) || failed="$$failed benchmarks"; \
+
+# The sanitizers run beside the tests.
+gpu-tests:
+	@mkdir -p build; failed=; \
+	for tool in $(TOOLS); do \
+		{ $(SANITIZE) $$tool $(PYTHON) tests/sanitized.py; echo $$? >build/$$tool.exit; } >build/$$tool.log 2>&1 & \
+	done; \
+	$(PYTHON) -m pytest -q -m gpu --write-support $(PARALLEL) --ignore tests/test_random_layers.py \
+		$(if $(QUICK),-k '$(FEW)') || failed="$$failed tests"; \
+	wait; \
+	for tool in $(TOOLS); do \
+		tail -n 12 build/$$tool.log; [ "$$(cat build/$$tool.exit)" = 0 ] || failed="$$failed $$tool"; \
+	done; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+gpu-random:
+	$(PYTHON) -m pytest -q -m gpu $(PARALLEL) tests/test_random_layers.py $(if $(QUICK),-k 'cuda-0')
+
+gpu-soak:
+	$(PYTHON) tests/soak.py --device cuda --minutes $(if $(QUICK),0.2,2)
+
+gpu-cuts gpu-machine gpu-sweep gpu-run: gpu-%:
+	$(PYTHON) -m benchmarks.$* --device cuda $(if $(QUICK),--quick)
 
 $(READY): pyproject.toml setup.py CMakeLists.txt $(CPP)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	CUDAFLAGS=-Werror=all-warnings $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--editable ".[dev]"
 	touch $@

@@ -8,6 +8,7 @@ struct Names {
     PyObject* shape = PyUnicode_InternFromString("shape");
     PyObject* dtype = PyUnicode_InternFromString("dtype");
     PyObject* is_cpu = PyUnicode_InternFromString("is_cpu");
+    PyObject* device = PyUnicode_InternFromString("device");
     PyObject* is_contiguous = PyUnicode_InternFromString("is_contiguous");
     PyObject* is_neg = PyUnicode_InternFromString("is_neg");
     PyObject* data_ptr = PyUnicode_InternFromString("data_ptr");
@@ -25,34 +26,36 @@ bool equals(PyObject* found, PyObject* expected) {
     return same == 1;
 }
 
-bool in_memory(const Names& names, PyObject* tensor, PyObject* dtype, PyObject* shape,
-               bool may_be_negated) {
+bool in_memory(const Names& names, PyObject* tensor, PyObject* dtype, PyObject* device,
+               PyObject* shape, bool may_be_negated) {
     const auto get = [&](PyObject* name) { return PyObject_GetAttr(tensor, name); };
     const auto ask = [&](PyObject* name) { return PyObject_CallMethodNoArgs(tensor, name); };
-    return is(get(names.dtype), dtype) && is(get(names.is_cpu), Py_True) &&
-           is(ask(names.is_contiguous), Py_True) &&
+    const bool there = device == Py_None ? is(get(names.is_cpu), Py_True)  // sooner answered
+                                         : equals(get(names.device), device);
+    return there && is(get(names.dtype), dtype) && is(ask(names.is_contiguous), Py_True) &&
            (!may_be_negated || is(ask(names.is_neg), Py_False)) && equals(get(names.shape), shape);
 }
 
 constexpr const char* about =
-    "addresses_in_memory(Tensor, Parameter, dtype, tensor, shape, tensor, shape, ...)\n\n"
+    "addresses_in_memory(Tensor, Parameter, dtype, device, tensor, shape, tensor, shape, ...)\n\n"
     "Where the tensors' values lie, 0 for None; or None, if one of them is of neither of the two\n"
-    "types, of another dtype or shape, without memory, or not on the CPU in order as it is.";
+    "types, of another dtype or shape, without memory, or not on the device (None: the CPU) in\n"
+    "order as it is.";
 
 PyObject* addresses_in_memory(PyObject*, PyObject* const* args, Py_ssize_t count) {
     static const Names names;
-    if (count < 3 || count % 2 == 0) {
+    if (count < 4 || count % 2) {
         PyErr_SetString(PyExc_TypeError, about);
         return nullptr;
     }
-    PyObject* found = PyTuple_New((count - 3) / 2);
-    for (Py_ssize_t i = 3; found && i < count; i += 2) {
+    PyObject* found = PyTuple_New((count - 4) / 2);
+    for (Py_ssize_t i = 4; found && i < count; i += 2) {
         PyObject *tensor = args[i], *address;
         PyObject* type = reinterpret_cast<PyObject*>(Py_TYPE(tensor));
         if (tensor == Py_None) {
             address = PyLong_FromLong(0);
         } else if ((type == args[0] || type == args[1]) &&
-                   in_memory(names, tensor, args[2], args[i + 1], type == args[0])) {
+                   in_memory(names, tensor, args[2], args[3], args[i + 1], type == args[0])) {
             address = PyObject_CallMethodNoArgs(tensor, names.data_ptr);
             if (address && PyObject_Not(address)) Py_CLEAR(address);  // its memory was given back
             if (!address && !PyErr_Occurred())
@@ -63,7 +66,7 @@ PyObject* addresses_in_memory(PyObject*, PyObject* const* args, Py_ssize_t count
             Py_RETURN_NONE;
         }
         if (!address) Py_CLEAR(found);
-        if (found) PyTuple_SET_ITEM(found, (i - 3) / 2, address);
+        if (found) PyTuple_SET_ITEM(found, (i - 4) / 2, address);
     }
     return found;
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
-from weakref import WeakValueDictionary
 
 import torch
 
@@ -24,23 +23,55 @@ class Graph(Protocol):
 class _Side:
     """Where graphs that run on one stream are captured, and the pool of what capturing allocates.
 
-    That is cuBLAS's workspace, which torch keeps for each stream that it was called on. Graphs
-    captured on the same side share it, and so must not run at the same time: hence one side for
-    each stream. And torch may let go of it when any of these graphs goes: hence one pool, which
-    lives, with all its memory, as long as one of them does. (A pool that died may not be used
-    again: hence a side that does not outlive its graphs.)
+    That is cuBLAS's workspace, which torch keeps for each stream that it was called on, this one
+    too. Graphs captured on the same side share it, and so must not run at the same time: hence one
+    side for each stream, for good. A pool that died may not be used again: hence a graph in it that
+    is never run.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, current: torch.cuda.Stream) -> None:
         # Torch deals out 32 streams in turn, ours too. Those of high priority hardly ever are a
         # user's as well, whose products would share the workspace.
         self.stream = torch.cuda.Stream(device, priority=-1)
         while any(self.stream == other.stream for other in list(_sides.values())):
             self.stream = torch.cuda.Stream(device, priority=-1)
         self.pool = torch.cuda.graph_pool_handle()
+        self.broken = False
+        self._kept = self.capture(lambda: _something(device), device, current)
+
+    def capture(
+        self, work: Callable[[], object], device: torch.device, current: torch.cuda.Stream
+    ) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        # In older versions of torch a capture begins by writing the state of random numbers, which
+        # other graphs may read.
+        self.stream.wait_stream(current)
+        # This thread's, which cannot be made during a capture. Not on the side's stream: its
+        # workspace there would lie outside of the pool.
+        torch.cuda.current_blas_handle()
+        ended = False
+        try:
+            with torch.cuda.stream(self.stream):
+                graph.capture_begin(self.pool, capture_error_mode="thread_local")
+                try:
+                    work()
+                finally:
+                    graph.capture_end()
+                    ended = True
+        finally:
+            if not ended:  # torch's allocator still thinks that the capture is under way
+                self.broken = True
+                _end_allocation(device.index, self.pool)
+        current.wait_stream(self.stream)
+        return graph
 
 
-_sides: WeakValueDictionary[tuple[int, int], _Side] = WeakValueDictionary()
+_sides: dict[tuple[int, int], _Side] = {}
+
+
+def _something(device: torch.device) -> None:
+    """Work for a graph; torch warns of empty ones."""
+    torch.zeros((), device=device)
 
 
 def _end_allocation(index: int, pool: tuple[int, int]) -> None:
@@ -61,26 +92,14 @@ class CudaGraph:
     def __init__(self, work: Callable[[], None], device: torch.device) -> None:
         current = torch.cuda.current_stream(device)
         key = device.index, current.cuda_stream
-        self._side = _sides.get(key) or _sides.setdefault(key, _Side(device))
-        self._graph = torch.cuda.CUDAGraph()
-        # In older versions of torch a capture begins by writing the state of random numbers, which
-        # other graphs may read.
-        self._side.stream.wait_stream(current)
-        ended = False
+        side = _sides.get(key) or _sides.setdefault(key, _Side(device, current))
         try:
-            with torch.cuda.stream(self._side.stream):
-                self._graph.capture_begin(self._side.pool, capture_error_mode="thread_local")
-                try:
-                    work()
-                finally:
-                    self._graph.capture_end()
-                    ended = True
+            self._graph = side.capture(work, device, current)
         except BaseException:
-            _sides.pop(key, None)
-            if not ended:  # torch's allocator still thinks that the capture is under way
-                _end_allocation(device.index, self._side.pool)
+            if side.broken:
+                # Its first capture also tells torch's random numbers that there is none any more.
+                _sides[key] = _Side(device, current)
             raise
-        current.wait_stream(self._side.stream)
 
     def replay(self) -> None:
         self._graph.replay()

@@ -1,11 +1,12 @@
 """The large matrix products around the recurrence, each by the fastest library torch carries.
 
 In fp32 on x86 torch hands ``F.linear`` and ``mm`` to MKL, which keeps to its AVX2 kernels on
-processors of other makers; oneDNN, in the same wheel, uses all of AVX-512 there.
+processors of makers other than Intel; oneDNN, in the same wheel, uses all of AVX-512 there.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,16 @@ from .tracing import plain
 
 _pointwise = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
+
+def _on_intel() -> bool:
+    """Where MKL is the faster of the two for gradients, and the more exact one."""
+    try:
+        return "GenuineIntel" in Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux
+        return False
+
+
+_INTEL = _on_intel()
 # Below this many multiply-adds oneDNN's set-up costs more than it saves.
 _WORTH_IT = 1 << 20
 
@@ -33,6 +44,7 @@ def _prefers_onednn(x: Tensor, columns: int) -> bool:
         and x.device.type == "cpu"
         and _pointwise is not None
         and torch.backends.mkldnn.enabled
+        and not _INTEL
     )
 
 
@@ -68,6 +80,6 @@ def outer(g: Tensor, x: Tensor) -> Tensor:
     """gᵀ · x, g (N, M) and x (N, K): the sum over N rows of their outer products."""
     # Over many rows transposed, because oneDNN reads the operand in the role of weights faster
     # across its rows. A gradient has to lie as its parameter does, or accumulating it is slow.
-    if g.shape[0] < 256:
+    if g.shape[0] < 256 or _INTEL or x.device.type != "cpu":
         return g.T @ x
     return linear(x.T, g.T, None).T.contiguous()

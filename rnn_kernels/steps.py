@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import outputs, step_graphs
@@ -214,6 +215,34 @@ def _backward_steps(kernels: Kernels, w_hh: Tensor, call: GatesBackward) -> None
     for k, n in reversed(list(enumerate(_widths(call.table)))):
         gates(k)
         through(n)  # rows that were done at a later step come out as they were
+
+
+def one(
+    kernels: Kernels,
+    cell: str,
+    x: Tensor,
+    w_ih: Tensor,
+    b_ih: Tensor | None,
+    w_hh: Tensor,
+    b_hh: Tensor | None,
+    h: Tensor,
+    c: Tensor | None,
+    h_new: Tensor,
+    c_new: Tensor | None,
+    y: Tensor | None,
+) -> None:
+    """A step of one direction into h_new, c_new and, where it is wanted, h once more into y.
+
+    x (…, B, I), states (…, B, H), contiguous; without gradients.
+    """
+    gx, gh = F.linear(x, w_ih, b_ih), F.linear(h, w_hh, b_hh)
+    *_, B, H = h.shape
+    hidden = h if CELLS[cell].mixes else None
+    out = (None, c_new, h_new) if y is None else (h_new, c_new, y)
+    call = GatesForward(
+        cell, (B, H, 1), None, None, gx, gh, None, hidden, c, None, *out, None, None
+    )
+    kernels.gates_forward(call)(0)
 
 
 @torch.no_grad()

@@ -1,14 +1,16 @@
 """One step without gradients, as loops that feed a layer its own state take it by the thousand.
 
 What is checked here is only whether a call is as plain as can be: tensors in memory of their own,
-of fitting sizes, and nobody watching. Then one compiled call does it all; every other call, bad
-ones among them, gets None and goes the general way.
+of fitting sizes, and nobody watching. Then one compiled call does it all on the CPU, and on a GPU
+two products and one kernel that writes the results where they belong; every other call, bad ones
+among them, gets None and goes the general way.
 
 Sizes: B batch, I input, H hidden.
 """
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -26,22 +28,30 @@ _GATES = {name: kind.gates for name, kind in CELLS.items()}
 _CELL_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def _unwatched() -> bool:
-    """True if nothing but the call's own arguments decides how it runs; see tracing.plain."""
-    return (
-        not torch.is_grad_enabled()
-        and _usable
-        and not torch.compiler.is_compiling()
-        and dispatch_modes() == 0
-        and functorch_level() is None
-        and forward_ad._current_level < 0
-        and tracing() is None
-        and not torch.is_autocast_enabled("cpu")
-        and backends.requested() in ("auto", "cpu")
-    )
+def _kernels(cell: str, x: Tensor) -> ModuleType | None:
+    """The backend that takes a step of x, where nothing but the call's own arguments decides how it
+    runs (see tracing.plain), and the backend has one that can be taken without autograd."""
+    where = "cpu" if x.is_cpu else "cuda" if x.is_cuda else None
+    if (
+        where is None
+        or torch.is_grad_enabled()
+        or not _usable
+        or torch.compiler.is_compiling()
+        or dispatch_modes()
+        or functorch_level() is not None
+        or forward_ad._current_level >= 0
+        or tracing() is not None
+        or torch.is_autocast_enabled(where)
+    ):
+        return None
+    if where == "cpu" and backends.requested() in ("auto", "cpu"):
+        return cpu
+    chosen = backends.BACKENDS[backends.choose(cell, x.dtype, where, False)]
+    return chosen if hasattr(chosen, "one_step") else None
 
 
 def _step(
+    kernels: ModuleType,
     cell: str,
     module: nn.Module,
     names: tuple[str, ...] | list[str],
@@ -57,7 +67,7 @@ def _step(
     wanted in the shape ``y``. The module's parameters have these names."""
     dtype, I, H, own = x.dtype, module.input_size, module.hidden_size, module._parameters
     name, G_H = DTYPES.get(dtype), _GATES[cell] * H
-    if name is None or not 0 < B <= cpu.STEP_ROWS:
+    if name is None or B == 0 or kernels is cpu and B > cpu.STEP_ROWS:
         return None
     b_ih, b_hh = (own.get(names[2]), own.get(names[3])) if module.bias else (None, None)
     if module.bias and (b_ih is None or b_hh is None):
@@ -66,8 +76,9 @@ def _step(
     if w_ih is None or w_hh is None or h is None or (c is None) == CELLS[cell].has_c:
         return None
     bias = (G_H,)
+    device = None if kernels is cpu else x.device
     found = cpu.core.addresses_in_memory(
-        Tensor, Parameter, dtype, w_ih, (G_H, I), b_ih, bias, w_hh, (G_H, H), b_hh, bias,
+        Tensor, Parameter, dtype, device, w_ih, (G_H, I), b_ih, bias, w_hh, (G_H, H), b_hh, bias,
         h, state, c, state, x, given,
     )  # fmt: skip
     if found is None:
@@ -75,15 +86,20 @@ def _step(
     h_new = h.new_empty(*state)
     c_new = None if c is None else h.new_empty(*state)
     again = None if y is None else h.new_empty(*y)
-    call = (
-        cell, name, torch.get_num_threads(), B, I, H, found[6], I, *found[:6], h_new.data_ptr(),
-        0 if c is None else c_new.data_ptr(), 0 if y is None else again.data_ptr(), 0, 0,
-    )  # fmt: skip
+    if kernels is cpu:
+        run = cpu.core.step
+        call = (
+            cell, name, torch.get_num_threads(), B, I, H, found[6], I, *found[:6], h_new.data_ptr(),
+            0 if c is None else c_new.data_ptr(), 0 if y is None else again.data_ptr(), 0, 0,
+        )  # fmt: skip
+    else:
+        run = kernels.one_step
+        call = cell, x, w_ih, b_ih, w_hh, b_hh, h, c, h_new, c_new, again
     if profiling.on():
         with profiling.named(cell, "step"):
-            cpu.core.step(*call)
+            run(*call)
     else:
-        cpu.core.step(*call)
+        run(*call)
     return h_new, c_new, again
 
 
@@ -91,11 +107,14 @@ def cell_step(
     cell: str, module: nn.RNNCellBase, x: Any, h: Tensor | None, c: Tensor | None
 ) -> tuple[Any, ...] | None:
     """The new h and c of a cell, x (B, I), h and c (B, H); or None."""
-    if type(x) is not Tensor or x.dim() != 2 or not _unwatched():
+    if type(x) is not Tensor or x.dim() != 2:
+        return None
+    kernels = _kernels(cell, x)
+    if kernels is None:
         return None
     B = len(x)
     given, state = (B, module.input_size), (B, module.hidden_size)
-    found = _step(cell, module, _CELL_NAMES, x, h, c, B, given, state, None)
+    found = _step(kernels, cell, module, _CELL_NAMES, x, h, c, B, given, state, None)
     return None if found is None else found[:2]
 
 
@@ -108,7 +127,9 @@ def layer_step(
     """
     if type(x) is not Tensor or module.num_layers != 1 or module.bidirectional or x.dim() != 3:
         return None
-    if module.proj_size or not _unwatched():
+    # Before sizes are looked at, which would tie a compiler's graph to them.
+    kernels = None if module.proj_size else _kernels(cell, x)
+    if kernels is None:
         return None
     first, second, _ = x.shape
     B, T = (first, second) if module.batch_first else (second, first)
@@ -116,7 +137,7 @@ def layer_step(
         return None
     I, H = module.input_size, module.hidden_size
     found = _step(
-        cell, module, module._flat_weights_names, x, h, c, B,
+        kernels, cell, module, module._flat_weights_names, x, h, c, B,
         (first, second, I), (1, B, H), (first, second, H),
     )  # fmt: skip
     return None if found is None else (found[2], *found[:2])

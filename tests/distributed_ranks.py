@@ -173,6 +173,7 @@ def example() -> dict[tuple[str, ...], Any]:
 def main(folder: str, *parts: str) -> None:
     """Write the results of some parts. All share a process group: where one is made again, ranks
     may meet the addresses of the last."""
+    torch.backends.cudnn.allow_tf32 = False  # as in the process that compares
     with together("ddp") as joined:
         char_lm.together = lambda mode: nullcontext(replace(joined, mode=mode))
         computed = {part: {"layers": layers, "example": example}[part]() for part in parts}

@@ -81,7 +81,7 @@ def backend() -> ModuleType:
     for name in ("gates_forward", "gates_backward", "recurrence_forward", "recurrence_backward"):
         setattr(copy, name, _registering(getattr(copy, name)))
     whole = ("recurrence_forward", "recurrence_backward")
-    for name in ("forward", "backward", "gates", "gates_grad", *whole):
+    for name in ("forward", "backward", "gates", "gates_grad", "one_step", *whole):
         setattr(copy, name, _forgetting(getattr(copy, name)))
     return copy
 

@@ -26,9 +26,9 @@ def layer_input(T: int, B: int, I: int, H: int, rows: int, cell: str) -> tuple:
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 def test_sizes(cell: str, H: int, B: int, T: int, backend: str) -> None:
     if backend == "triton" and not torch.cuda.is_available():
-        T = min(T, 9 if H >= 100 else 23)  # interpreted, a step takes up to a tenth of a second
+        T = min(T, 5 if H >= 100 else 9)  # interpreted, a step takes up to a tenth of a second
     if backend == "emulated" and H >= 100:
-        T = min(T, 33 if B == 3 else 9)  # emulated, some tens of milliseconds
+        T = min(T, 17 if B == 3 else 5)  # emulated, some tens of milliseconds
     modules = getattr(rk, cell)(11, H), getattr(nn, cell)(11, H)
     compare(*modules, layer_input(T, B, 11, H, 1, cell), torch.float32)
 

@@ -57,48 +57,55 @@ def current(monkeypatch: pytest.MonkeyPatch) -> Stream:
         "CUDAGraph": Graph,
         "stream": on,
         "current_stream": lambda device: stream,
+        "current_blas_handle": lambda: LOG.append("handle"),
         "graph_pool_handle": lambda: f"pool {next(pools)}",
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(cuda_graphs, "_something", lambda device: LOG.append("something"))
     monkeypatch.setattr(Stream, "dealt", 0)
     cuda_graphs._sides.clear()
     LOG.clear()
     return stream
 
 
+BEGUN = ["100 waits for 0", "handle", "on 100", "begin pool 0 thread_local"]
+
+
 def test_the_order_of_things(current: Stream) -> None:
-    CudaGraph(lambda: LOG.append("work"), DEVICE)
-    assert LOG == [
-        "100 waits for 0", "on 100", "begin pool 0 thread_local", "work", "end", "0 waits for 100",
-    ]  # fmt: skip
+    """A new side first captures what keeps its pool alive."""
+    for _ in range(2):
+        CudaGraph(lambda: LOG.append("work"), DEVICE)
+    whole = [*BEGUN, "work", "end", "0 waits for 100"]
+    keeps = [*BEGUN, "something", "end", "0 waits for 100"]
+    assert [*keeps, *whole, *whole] == LOG
 
 
-def test_one_side_for_each_stream_while_it_has_graphs(current: Stream) -> None:
-    def side() -> tuple[CudaGraph, list[str]]:
+def test_one_side_for_each_stream_for_good(current: Stream) -> None:
+    def side() -> list[str]:
         LOG.clear()
-        return CudaGraph(lambda: None, DEVICE), LOG[1:3]
+        CudaGraph(lambda: None, DEVICE)
+        gc.collect()
+        return [line for line in LOG if line.startswith(("on ", "begin"))][-2:]
 
-    first, again = side(), side()
-    assert first[1] == again[1] == ["on 100", "begin pool 0 thread_local"]
+    first = side()
+    assert first == side() == ["on 100", "begin pool 0 thread_local"]
     current.cuda_stream = 1
-    other = side()
-    assert other[1] == ["on 101", "begin pool 1 thread_local"]
+    assert side() == ["on 101", "begin pool 1 thread_local"]
     current.cuda_stream = 2
     Stream.dealt = 3  # the next two would be streams that are in use
-    assert side()[1] == ["on 102", "begin pool 2 thread_local"]
+    assert side() == ["on 102", "begin pool 2 thread_local"]
     current.cuda_stream = 0
-    del first
-    assert side()[1] == again[1]
-    del again
-    gc.collect()
-    assert side()[1][1] == "begin pool 3 thread_local"
+    assert side() == first
 
 
 def test_a_capture_that_does_not_end_is_ended_for_torch(
     current: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(graph: Graph) -> None:
-        raise RuntimeError("capture was invalidated")
+        ends = sum(line == "end" for line in LOG)
+        LOG.append("end")
+        if ends == 1:
+            raise RuntimeError("capture was invalidated")
 
     monkeypatch.setattr(Graph, "capture_end", failing)
     for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
@@ -106,15 +113,21 @@ def test_a_capture_that_does_not_end_is_ended_for_torch(
         monkeypatch.setattr(torch._C, name, told, raising=False)
     with pytest.raises(RuntimeError, match="invalidated"):
         CudaGraph(lambda: None, DEVICE)
-    assert LOG[-2:] == ["_cuda_endAllocateToPool 0 pool 0", "_cuda_releasePool 0 pool 0"]
+    # And a capture that succeeds.
+    assert LOG[-10:] == [
+        "end", "_cuda_endAllocateToPool 0 pool 0", "_cuda_releasePool 0 pool 0",
+        "101 waits for 0", "handle", "on 101", "begin pool 1 thread_local", "something", "end",
+        "0 waits for 101",
+    ]  # fmt: skip
+    CudaGraph(lambda: None, DEVICE)
+    assert "begin pool 1 thread_local" in LOG[-4:]
 
 
-def test_after_a_failure_another_side(current: Stream) -> None:
-    kept = CudaGraph(lambda: None, DEVICE)
+def test_work_that_fails_breaks_nothing(current: Stream) -> None:
+    CudaGraph(lambda: None, DEVICE)
     LOG.clear()
     with pytest.raises(ZeroDivisionError):
         CudaGraph(lambda: 1 / 0, DEVICE)
-    assert LOG == ["100 waits for 0", "on 100", "begin pool 0 thread_local", "end"]
+    assert [*BEGUN, "end"] == LOG
     CudaGraph(lambda: None, DEVICE)
-    assert LOG[-3:-1] == ["begin pool 1 thread_local", "end"]
-    assert kept._side.pool == "pool 0"
+    assert LOG[5:] == [*BEGUN, "end", "0 waits for 100"]

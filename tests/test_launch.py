@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import rnn_kernels as rk
+from rnn_kernels import cuda
 
 T, B, I, H = 7, 5, 6, 40
 on_gpu = pytest.mark.gpu
@@ -94,7 +95,7 @@ def each(check: Callable[[Callable[[], list[Tensor]]], None]) -> None:
 def test_bitwise_the_same_every_time(gpu_backend: str) -> None:
     def check(call: Callable[[], list[Tensor]]) -> None:
         first = call()
-        for _ in range(20):
+        for _ in range(100):
             assert all(map(torch.equal, call(), first))
 
     each(check)
@@ -147,6 +148,36 @@ def test_forward_and_backward_replay_from_a_graph(gpu_backend: str) -> None:
         graph.replay()
         expected = train(layer, x, {"resets": resets})
         assert all(map(torch.equal, captured, expected))
+
+
+@on_gpu
+def test_a_graph_of_several_sizes(gpu_backend: str) -> None:
+    """Of one kernel, whose limit of shared memory later and smaller calls may not lower."""
+    layers = [rk.LSTM(I, H).to(torch.bfloat16) for H in (320, 200, 260)]
+    x = torch.randn(T, B, I).to(torch.bfloat16)
+    with torch.no_grad():
+        expected = [layer(x)[0] for layer in layers]
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = [layer(x)[0] for layer in layers]
+        for layer in reversed(layers):
+            layer(x)
+        for y in captured:
+            y.zero_()
+        graph.replay()
+    assert all(map(torch.equal, captured, expected))
+
+
+@on_gpu
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or torch.cuda.get_device_capability() != (9, 0),
+    reason="needs an H100 or its like",
+)
+def test_clusters_of_every_size_run_on_a_hopper() -> None:
+    """They are left aside, without a word, where CUDA says that none would run."""
+    capability, shared, clusters, grid = cuda.facts(torch.cuda.current_device())
+    assert capability == 90 and shared == 227 << 10 and all(clusters)
+    assert grid == torch.cuda.get_device_properties().multi_processor_count
 
 
 @on_gpu

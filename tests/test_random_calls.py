@@ -48,7 +48,7 @@ def restore_threads() -> Iterator[None]:
 
 @settings(
     # On a GPU new combinations of arguments compile kernels.
-    max_examples=40 if torch.cuda.is_available() else 60,
+    max_examples=15 if torch.cuda.is_available() else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

@@ -214,3 +214,48 @@ def test_a_missing_cell_state_is_an_error(kind: str) -> None:
     shape = (2, 4) if kind.endswith("Cell") else (1, 2, 4)
     with torch.no_grad(), pytest.raises((AttributeError, TypeError, RuntimeError)):
         getattr(rk, kind)(4, 4)(torch.randn(shape), (torch.zeros(shape), None))
+
+
+ON_GPUS = ["emulated", "triton", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+@pytest.mark.parametrize("kernels", ON_GPUS, indirect=True)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", ["LSTMCell", "GRUCell", *CELLS])
+def test_on_a_gpu_two_products_and_a_launch(
+    kind: str, bias: bool, dtype: torch.dtype, kernels: str, steps: list[int]
+) -> None:
+    theirs, ours = pair(kind, 5, 19, dtype=dtype, bias=bias)
+    shape, lead = ((3, 19), (3,)) if kind.endswith("Cell") else ((1, 3, 19), (1, 3))
+    x, state = torch.randn(*lead, 5).to(dtype), states(kind, shape, dtype)
+    with torch.no_grad():
+        expected = theirs(x.double(), as_double(state))
+        with torch.profiler.profile() as profile:
+            got = ours(x, state)
+    parts_of = got if isinstance(got, tuple) else (got,)
+    torch.testing.assert_close(
+        [as_double(part) for part in parts_of],
+        list(expected) if isinstance(expected, tuple) else [expected],
+        atol=DTYPES[dtype],
+        rtol=DTYPES[dtype],
+    )
+    names = [event.name for event in profile.events()]
+    assert len(steps) == 1 and names.count("aten::linear") == 2
+    assert not {"aten::stack", "aten::cat", "aten::clone"} & set(names)
+
+
+@pytest.mark.parametrize("kernels", ON_GPUS, indirect=True)
+@pytest.mark.parametrize("kind", ["LSTMCell", "GRUCell", *CELLS])
+def test_on_a_gpu_the_same_bits_as_without_a_short_cut(
+    kind: str, kernels: str, steps: list[int]
+) -> None:
+    """With gradients a step goes the general way."""
+    ours = getattr(rk, kind)(6, 40)
+    shape, lead = ((3, 40), (3,)) if kind.endswith("Cell") else ((1, 3, 40), (1, 3))
+    x, state = torch.randn(*lead, 6), states(kind, shape, torch.float32)
+    general = ours(x, state)
+    assert not steps
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x, state), general, rtol=0, atol=0)
+    assert len(steps) == 1

@@ -20,6 +20,13 @@ SHARED = {"80": 163 << 10, "90": 227 << 10, "gfx942": 64 << 10}
 SPILLED = 448
 
 
+@pytest.fixture
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of what Triton has compiled, one for all processes of a run."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "triton"
+
+
 def compile_kernels(*arguments: object, cache: Path) -> list[list[str]]:
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(
@@ -33,9 +40,9 @@ def compile_kernels(*arguments: object, cache: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("architecture", ["80", "90"])
-def test_kernels_of_single_steps_keep_to_registers(architecture: str, tmp_path: Path) -> None:
-    kernels = compile_kernels(architecture, "gates", cache=tmp_path)
-    assert len(kernels) > (30 if architecture == "80" else 60)
+def test_kernels_of_single_steps_keep_to_registers(architecture: str, cache: Path) -> None:
+    kernels = compile_kernels(architecture, "gates", cache=cache)
+    assert len(kernels) > (30 if architecture == "80" else 45)
     if cuobjdump() is None:
         pytest.skip("cuobjdump is not installed: registers were not checked")
     for name, registers, stack, *_ in kernels:
@@ -45,13 +52,14 @@ def test_kernels_of_single_steps_keep_to_registers(architecture: str, tmp_path: 
 @pytest.mark.skipif(TOO_OLD, reason="it needs Triton 3.5")
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("architecture", SHARED)
-def test_kernels_of_whole_sequences_fit(architecture: str, cell: str, tmp_path: Path) -> None:
-    """Every one that the planner can name: into shared memory as it says, and into registers.
+def test_kernels_of_whole_sequences_fit(architecture: str, cell: str, cache: Path) -> None:
+    """Every tile that the planner can name: into shared memory as it says, and into registers.
 
-    And the words that programs have for each other come after what they are about.
+    And the words that programs have for each other come after what they are about. A tile has one
+    cell here and not the other: all of both take minutes, and are for those who change kernels.
     """
-    kernels = compile_kernels(architecture, cell, cache=tmp_path)
-    assert len(kernels) > (30 if architecture == "90" else 10)
+    kernels = compile_kernels(architecture, cell, "half", cache=cache)
+    assert len(kernels) > (20 if architecture == "90" else 5)
     for name, registers, stack, shared, reserved, in_order in kernels:
         assert name.startswith("recurrence_"), name
         assert in_order == "True", name
@@ -60,9 +68,9 @@ def test_kernels_of_whole_sequences_fit(architecture: str, cell: str, tmp_path: 
         assert int(registers) > 0 or (architecture != "gfx942" and cuobjdump() is None)
 
 
-def test_new_sizes_need_no_new_kernels(tmp_path: Path) -> None:
+def test_new_sizes_need_no_new_kernels(cache: Path) -> None:
     """Each line counts the kernels after calls of three sizes T and B."""
-    lines = compile_kernels(90, "sizes", cache=tmp_path)
+    lines = compile_kernels(90, "sizes", cache=cache)
     assert len(lines) == 12
     for counts in lines:
         assert len(counts) == 3 and len(set(counts)) == 1, counts

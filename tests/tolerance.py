@@ -7,7 +7,7 @@ of the largest magnitude of the tensor, are for where torch.nn happens to be (al
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -53,8 +53,8 @@ def run(module: nn.Module, args: tuple, **kwargs: object) -> Tensors:
     return {k: v.detach() for k, v in results.items()} | dict(zip(wanted, grads, strict=True))
 
 
-def assert_as_accurate(ours: Tensors, theirs: Tensors, exact: Tensors) -> None:
-    """The rule, for each tensor by name."""
+def errors(ours: Tensors, theirs: Tensors, exact: Tensors) -> Iterator[tuple[str, float, float]]:
+    """Name, error and what the rule allows, of each tensor that has elements."""
     assert ours.keys() == exact.keys() == theirs.keys()
     for name, truth in exact.items():
         assert ours[name].shape == truth.shape, name
@@ -64,6 +64,12 @@ def assert_as_accurate(ours: Tensors, theirs: Tensors, exact: Tensors) -> None:
         error = (ours[name].double() - truth).abs().max().item()
         allowed = 2 * (theirs[name].double() - truth).abs().max().item()
         allowed += ULPS * torch.finfo(ours[name].dtype).eps * truth.abs().max().item()
+        yield name, error, allowed
+
+
+def assert_as_accurate(ours: Tensors, theirs: Tensors, exact: Tensors) -> None:
+    """The rule, for each tensor by name."""
+    for name, error, allowed in errors(ours, theirs, exact):
         assert error <= allowed, f"{name}: error {error:.3g}, allowed {allowed:.3g}"
 
 

@@ -75,8 +75,14 @@ void launch(const Place& place, const Shape& shape, const Describe& describe,
         a.id = cudaLaunchAttributeCooperative;
         a.val.cooperative = 1;
     }
-    // More than 48 KiB have to be asked for, the static part included.
-    if (shape.shared > 0) ask(cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared));
+    // More than 48 KiB have to be asked for, the static part included. It is the kernel's, not the
+    // launch's, so never less than before: a graph may keep a launch that needs all of it.
+    if (error == cudaSuccess && shape.shared > 0) {
+        cudaFuncAttributes now;
+        error = cudaFuncGetAttributes(&now, kernel);
+        if (error == cudaSuccess && shape.shared > size_t(now.maxDynamicSharedSizeBytes))
+            ask(cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared));
+    }
     if (cluster > cluster_without_asking) ask(cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
     if (error == cudaSuccess)
         error = cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...);

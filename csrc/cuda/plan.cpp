@@ -8,20 +8,6 @@ namespace {
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 
-// Clock cycles of an H100, none of them measured yet: from the instructions' throughput and from
-// what others report. ptxas places what a step is made of, so shares that overlap count once.
-constexpr double clock_ghz = 1.7;
-constexpr double fragment_cycles = 25.6;  // 4 mma at 63 % of the tensor peak, per sub-core
-constexpr double exact_fragment = 4;      // times as long: three products, and splitting factors
-constexpr double shared_bytes_per_cycle = 128;
-constexpr double cell_cycles = 250;     // latency of sums, cell and stores
-constexpr double element_cycles = 0.9;  // 100 instructions of 128 lanes each
-constexpr double barrier_cycles = 40;
-constexpr double exchange_cycles = 400;      // stage, st.async, mbarrier, and what skew adds
-constexpr double peer_bytes_per_cycle = 12;  // into one block, all peers sending
-constexpr double mail_cycles = 900;          // a store to L2, a load from it, and skew
-constexpr double mail_bytes_per_cycle = 24;  // from L2 into one block, all blocks reading
-
 constexpr double worth_a_larger_cluster = 0.9;
 constexpr double worth_a_grid = 0.8;  // which can start only when all of it can
 
@@ -30,39 +16,41 @@ constexpr double step_path_ns = 9000;
 constexpr double step_path_flop_per_ns = 300e3, step_path_exact_flop_per_ns = 40e3;
 constexpr double step_path_bytes_per_ns = 2500;
 
-double products_of(const Problem& p, const Layout& l, double used) {
+double products_of(const Problem& p, const Layout& l, const Speeds& s, double used) {
     const double per_core = l.per_warp * std::max(used / 4, 1.0);
-    return per_core * fragment_cycles * l.tiles * (p.exact ? exact_fragment : 1);
+    return per_core * s.fragment * l.tiles * (p.exact ? s.exact_fragment : 1);
 }
 
-double cells_of(const Layout& l) { return cell_cycles + 2.0 * l.pairs * l.units * element_cycles; }
+double cells_of(const Layout& l, const Speeds& s) {
+    return s.cell + 2.0 * l.pairs * l.units * s.element;
+}
 
-double cluster_cycles(const Problem& p, const Layout& l) {
+double cluster_cycles(const Problem& p, const Layout& l, const Speeds& s) {
     const double tiles = l.tiles, kept = l.per_warp - l.held;
     const double used =
         std::min<double>(recurrence_warps, divide_up(l.strips * l.chunks, l.per_warp));
     const double reads = used * (l.per_warp * tiles * 512 + kept * tiles * fragment_bytes);
-    double cycles = std::max(products_of(p, l, used), reads / shared_bytes_per_cycle);
-    cycles += 2 * barrier_cycles + cells_of(l);
+    double cycles = std::max(products_of(p, l, s, used), reads / s.shared_bytes);
+    cycles += 2 * s.barrier + cells_of(l, s);
     const double sums = 2.0 * l.pairs * l.units * l.slots * (p.backward ? l.cluster : p.gates) * 4;
-    cycles += sums / shared_bytes_per_cycle;
+    cycles += sums / s.shared_bytes;
     if (l.cluster > 1) {
         const double bytes = p.backward ? 8.0 * l.pairs * l.units * l.cluster * l.slots
                                         : double(l.rows) * l.units * l.cluster * p.element;
-        cycles += exchange_cycles + bytes / peer_bytes_per_cycle;
+        cycles += s.exchange + bytes / s.peer_bytes;
     }
     return cycles;
 }
 
-double grid_cycles(const Problem& p, const Layout& l) {
+double grid_cycles(const Problem& p, const Layout& l, const Speeds& s) {
     const double tiles = l.tiles, kept = l.per_warp - l.held;
     const double mail = double(l.rows) * l.mail_units * (p.backward ? p.gates : 1) * p.element;
     const double sums = 2.0 * l.strips * spread_strip_rows * 8 * 4;
     const double shared = tiles * l.slots * (kept * fragment_bytes + sums);
     // Rows go eight by eight: while some are under way, others are multiplied.
-    const double busy = std::max(
-        {products_of(p, l, l.slots), shared / shared_bytes_per_cycle, mail / mail_bytes_per_cycle});
-    return mail_cycles + busy + tiles * 2 * barrier_cycles + cells_of(l);
+    const double busy =
+        std::max({products_of(p, l, s, l.slots), shared / s.shared_bytes, mail / s.mail_bytes});
+    return s.mail + busy + tiles * 2 * s.barrier + cells_of(l, s);
 }
 
 double step_path_predicted_ns(const Problem& p) {
@@ -116,7 +104,7 @@ void try_grids(const Problem& p, const Facts& facts, Plan& best) {
 
 }  // namespace
 
-Plan cut_by(const Problem& p, const Facts& facts, const Cut& cut) {
+Plan cut_by(const Problem& p, const Facts& facts, const Cut& cut, const Speeds& speeds) {
     Plan plan;
     plan.exact = p.exact;
     plan.layout = layout(p, cut);
@@ -125,8 +113,8 @@ Plan cut_by(const Problem& p, const Facts& facts, const Cut& cut) {
     if (teams == 0) return plan.why = "no team of that many blocks runs", plan;
     plan.waves = divide_up(plan.groups * p.D, teams);
     const Layout& l = plan.layout;
-    const double cycles = cut.grid ? grid_cycles(p, l) : cluster_cycles(p, l);
-    plan.step_ns = double(plan.waves) * cycles / clock_ghz;
+    const double cycles = cut.grid ? grid_cycles(p, l, speeds) : cluster_cycles(p, l, speeds);
+    plan.step_ns = double(plan.waves) * cycles / speeds.clock_ghz;
     plan.fits = l.shared <= facts.shared_memory;
     if (!plan.fits) return plan.why = "the weights do not fit on the chip", plan;
     plan.fits = !cut.grid || plan.waves == 1;

@@ -54,6 +54,24 @@ struct Facts {
     int grid;           // blocks of a grid that may wait for each other, 0 if none may
 };
 
+// What a step takes on an H100, none of it measured yet: from the instructions' throughput and from
+// what others report. ptxas places what a step is made of, so shares that overlap count once.
+struct Speeds {
+    double clock_ghz = 1.7;
+    // In clock cycles:
+    double fragment = 25.6;     // 4 mma at 63 % of the tensor peak, per sub-core
+    double exact_fragment = 4;  // times as long: three products, and splitting factors
+    double cell = 250;          // latency of sums, cell and stores
+    double element = 0.9;       // 100 instructions of 128 lanes each
+    double barrier = 40;
+    double exchange = 400;  // stage, st.async, mbarrier, and what skew adds
+    double mail = 900;      // a store to L2, a load from it, and skew
+    // In bytes per clock cycle:
+    double shared_bytes = 128;
+    double peer_bytes = 12;  // into one block, all peers sending
+    double mail_bytes = 24;  // from L2 into one block, all blocks reading
+};
+
 // A way to cut.
 struct Cut {
     bool grid;   // the team is no cluster
@@ -100,7 +118,7 @@ struct Plan {
 };
 
 // Throws std::invalid_argument where a block has too few threads for it.
-Plan cut_by(const Problem& problem, const Facts& facts, const Cut& cut);
+Plan cut_by(const Problem& problem, const Facts& facts, const Cut& cut, const Speeds& speeds = {});
 
 // The fastest that is predicted.
 Plan plan(const Problem& problem, const Facts& facts);

@@ -28,6 +28,33 @@ Facts facts(int capability, int shared_memory, const std::array<int, 5>& cluster
     return facts;
 }
 
+// The planner's speeds by name.
+constexpr std::pair<const char*, double Speeds::*> speeds_by_name[] = {
+    {"clock_ghz", &Speeds::clock_ghz},
+    {"fragment", &Speeds::fragment},
+    {"exact_fragment", &Speeds::exact_fragment},
+    {"cell", &Speeds::cell},
+    {"element", &Speeds::element},
+    {"barrier", &Speeds::barrier},
+    {"exchange", &Speeds::exchange},
+    {"mail", &Speeds::mail},
+    {"shared_bytes", &Speeds::shared_bytes},
+    {"peer_bytes", &Speeds::peer_bytes},
+    {"mail_bytes", &Speeds::mail_bytes}};
+
+py::dict speeds() {
+    py::dict d;
+    for (const auto& [name, member] : speeds_by_name) d[name] = Speeds{}.*member;
+    return d;
+}
+
+Speeds speeds_of(const py::dict& given) {
+    Speeds speeds;
+    for (const auto& [name, member] : speeds_by_name)
+        if (given.contains(name)) speeds.*member = given[name].cast<double>();
+    return speeds;
+}
+
 py::dict describe(const Plan& plan) {
     const Layout& l = plan.layout;
     py::dict d;
@@ -152,12 +179,18 @@ void bind_recurrence(py::module_& m) {
         return describe(plan(problem(gates, element, exact, backward, sizes),
                              facts(capability, shared_memory, clusters, grid)));
     });
-    m.def("cut",
-          [](int gates, int element, bool exact, bool backward, py::tuple sizes, int capability,
-             int shared_memory, std::array<int, 5> clusters, int grid, py::tuple by) {
-              return describe(cut_by(problem(gates, element, exact, backward, sizes),
-                                     facts(capability, shared_memory, clusters, grid), cut_of(by)));
-          });
+    m.def(
+        "cut",
+        [](int gates, int element, bool exact, bool backward, py::tuple sizes, int capability,
+           int shared_memory, std::array<int, 5> clusters, int grid, py::tuple by,
+           py::dict speeds) {
+            return describe(cut_by(problem(gates, element, exact, backward, sizes),
+                                   facts(capability, shared_memory, clusters, grid), cut_of(by),
+                                   speeds_of(speeds)));
+        },
+        py::arg(), py::arg(), py::arg(), py::arg(), py::arg(), py::arg(), py::arg(), py::arg(),
+        py::arg(), py::arg(), py::arg("speeds") = py::dict());
+    m.def("speeds", &speeds, "What the planner reckons with; see Speeds in plan.h.");
     m.def("recurrence_forward", &forward);
     m.def("recurrence_backward", &backward);
 }

@@ -8,8 +8,8 @@
 namespace rnn::cuda::ptx {
 
 // Its steps are about a microsecond.
-__device__ inline uint64_t nanoseconds() {
-    uint64_t time;
+__device__ inline int64_t nanoseconds() {
+    int64_t time;
     asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(time));
     return time;
 }

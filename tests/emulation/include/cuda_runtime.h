@@ -54,17 +54,20 @@ cudaError_t cudaMalloc(T** p, size_t bytes) {
     return cudaMalloc(reinterpret_cast<void**>(p), bytes);
 }
 
-struct cudaFuncAttributes {};
-template <class F>
-cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, F*) {
-    return cudaSuccess;
-}
+struct cudaFuncAttributes {
+    int maxDynamicSharedSizeBytes;
+};
 enum cudaFuncAttribute {
     cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
     cudaFuncAttributeNonPortableClusterSizeAllowed = 10
 };
 namespace emulated {
+cudaFuncAttributes attributes_of(const void* kernel);
 cudaError_t set_attribute(const void* kernel, cudaFuncAttribute attribute, int value);
+}  // namespace emulated
+template <class F>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* found, F* kernel) {
+    return *found = emulated::attributes_of(reinterpret_cast<const void*>(kernel)), cudaSuccess;
 }
 template <class F>
 cudaError_t cudaFuncSetAttribute(F* kernel, cudaFuncAttribute attribute, int value) {

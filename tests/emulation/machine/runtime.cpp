@@ -44,6 +44,8 @@ cudaError_t check(const Launch& l) {
 
 }  // namespace
 
+cudaFuncAttributes attributes_of(const void* kernel) { return {attributes[kernel].shared_bytes}; }
+
 cudaError_t set_attribute(const void* kernel, cudaFuncAttribute attribute, int value) {
     switch (attribute) {
         case cudaFuncAttributeMaxDynamicSharedMemorySize:
