@@ -24,6 +24,13 @@ def _nowhere(t: Tensor) -> int:
     return 0
 
 
+def sent(t: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device, without waiting for what is under way there."""
+    if device.type != "cuda" or torch.compiler.is_compiling():
+        return t.to(device)
+    return t.pin_memory().to(device, non_blocking=True)  # other memory would be waited for
+
+
 def contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
     """As the kernels read them: in order, and with no sign left to be flipped."""
     return [

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import outputs, steps
-from .addresses import contiguous
+from .addresses import contiguous, sent
 from .cells import CELLS
 from .gates import Kernels
 from .weight_gradients import weight_gradients
@@ -155,10 +155,7 @@ def _table(batch_sizes: Tensor | None, device: torch.device) -> Tensor | None:
     if batch_sizes is None:
         return None
     none = batch_sizes.new_zeros(1)
-    table = torch.cat((none, batch_sizes.cumsum(0), none, batch_sizes, none))
-    if device.type == "cuda":  # from memory that is not pinned, a copy would wait
-        table = table.pin_memory()
-    return table.to(device, non_blocking=True)
+    return sent(torch.cat((none, batch_sizes.cumsum(0), none, batch_sizes, none)), device)
 
 
 def _blank(mail: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .addresses import sent
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -71,8 +73,8 @@ class Rows:
         Returns:
             (N, H) in the order of the rows; zero where a reset cut.
         """
-        N, device = values.shape[0], values.device
-        if self.counts[-1] == self.B:  # whole steps: no index, which a GPU would wait for
+        N = values.shape[0]
+        if self.counts[-1] == self.B:  # whole steps: no index
             last = N - self.B
             states = torch.cat((initial, values[:last]) if d == 0 else (values[self.B :], initial))
             if self.resets is None:
@@ -81,14 +83,14 @@ class Rows:
             if d == 1:
                 cut = torch.cat((cut[self.B :], cut.new_zeros(self.B)))
             return states.masked_fill(cut[:, None], 0)
-        counts = torch.tensor(self.counts, device=device)
-        offsets = torch.tensor(self.offsets(), device=device)
+        counts = torch.tensor(self.counts, device="cpu")
+        offsets = torch.tensor(self.offsets(), device="cpu")
         t = torch.repeat_interleave(counts)
-        b = torch.arange(N, device=device) - offsets[t]
+        b = torch.arange(N, device="cpu") - offsets[t]
         other = t - 1 if d == 0 else t + 1
         there = other.clamp(0, self.T - 1)
         inside = (other == there) & (b < counts[there])
-        index = torch.where(inside, offsets[there] + b, N + b)
+        index = sent(torch.where(inside, offsets[there] + b, N + b), values.device)
         states = torch.cat((values, initial)).index_select(0, index)
         if self.resets is None:
             return states

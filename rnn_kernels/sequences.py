@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from . import module_checks, portable
+from .addresses import sent
 from .tracing import unwatched
 
 
@@ -105,7 +106,8 @@ def _ragged(
     t = torch.arange(T, device="cpu")[:, None]
     inside = t < sizes
     index = (starts[order] + t * stride)[inside]
-    return inside.sum(1), order.to(device), order.argsort().to(device), index.to(device)
+    order, back, index = (sent(t, device) for t in (order, order.argsort(), index))
+    return inside.sum(1), order, back, index
 
 
 def _padded(x: Tensor, batch_dim: int, given: Tensor | Sequence[int], resets: Any) -> Sequences:

@@ -115,6 +115,25 @@ def test_nothing_waits_for_the_device(gpu_backend: str) -> None:
 
 
 @on_gpu
+def test_lengths_and_recomputing_wait_for_nothing(gpu_backend: str) -> None:
+    layer = rk.LSTM(I, H, bidirectional=True)
+    x = torch.randn(T, B, I).requires_grad_()
+    packed = pack_padded_sequence(x.detach(), [7, 5, 5, 2, 1])
+
+    def call() -> None:
+        train(layer, x, {"lengths": [7, 2, 0, 5, 1]})
+        with rk.recompute():
+            train(layer, packed, {})
+
+    call()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        call()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@on_gpu
 def test_runs_on_the_current_stream(gpu_backend: str) -> None:
     def check(call: Callable[[], list[Tensor]]) -> None:
         expected, stream = call(), torch.cuda.Stream()
