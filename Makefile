@@ -34,6 +34,7 @@ endif
 demo: $(READY)
 	$(BIN)/python examples/char_lm.py --compare
 
+test: export CUDAFLAGS = -Werror=all-warnings -Xcompiler=-Wall,-Wextra
 test: lint
 	$(SANITIZED) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(SELECT)
 
@@ -78,13 +79,16 @@ SANITIZE = PYTORCH_NO_CUDA_MEMORY_CACHING=1 \
 TOOLS = memcheck racecheck synccheck
 FEW = test_launch or test_gates or test_resets or test_halves or (test_sizes and 100)
 
-# Every part runs, whatever became of the one before. Each is for a machine that is there for
-# minutes: make gpu PARTS="build tests"
+# Every part runs, whatever became of the one before, but for the build. Each by itself is for a
+# machine that is there for minutes: make gpu PARTS="build tests"
 PARTS ?= build tests random soak cuts machine sweep run
 
 gpu:
 	@failed=; \
-	for part in $(PARTS); do $(MAKE) --no-print-directory gpu-$$part || failed="$$failed $$part"; done; \
+	for part in $(PARTS); do \
+		$(MAKE) --no-print-directory gpu-$$part || failed="$$failed $$part"; \
+		[ "$$failed" = " build" ] && break; \
+	done; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 gpu-build:
@@ -117,6 +121,5 @@ gpu-cuts gpu-machine gpu-sweep gpu-run: gpu-%:
 $(READY): pyproject.toml setup.py CMakeLists.txt $(CPP)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
-	CUDAFLAGS=-Werror=all-warnings $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@

@@ -2,8 +2,8 @@
 `python -m benchmarks.speeds benchmarks/results/cuts/<device>.csv`, on any machine.
 
 Prints each constant of `Speeds` in csrc/cuda/plan.h as it is and as it fits best, how far off
-predictions are with either, and how much time is lost where the cut that is predicted to be the
-fastest is not. Nothing is written: the constants belong into plan.h, once they convince.
+predictions are with either, and how much longer the cuts take that are predicted to be the fastest
+than those that are. Nothing is written: the constants belong into plan.h, once they convince.
 """
 
 import argparse
@@ -91,7 +91,8 @@ def _key(speeds: Speeds) -> tuple[tuple[str, float], ...]:
 def report(measured: Measured, start: Speeds, best: Speeds) -> str:
     lines = [["", "now", "fitted"]]
     lines += [[name, f"{start[name]:.4g}", f"{best[name]:.4g}"] for name in start]
-    for what, factor in (("predictions off by", measured.off), ("choices lose", measured.lost)):
+    factors = {"predictions off by": measured.off, "the fastest predicted loses": measured.lost}
+    for what, factor in factors.items():
         lines.append([what, f"{factor(start):.3f}x", f"{factor(best):.3f}x"])
     return aligned(lines)
 

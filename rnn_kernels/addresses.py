@@ -25,8 +25,14 @@ def _nowhere(t: Tensor) -> int:
 
 
 def sent(t: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on a device, without waiting for what is under way there."""
+    """A tensor of the CPU on a device, without waiting for what is under way there.
+
+    While a CUDA graph is captured that is an error of CUDA's: the graph would read this memory
+    again at each replay, when it may be somebody else's.
+    """
     if device.type != "cuda" or torch.compiler.is_compiling():
+        return t.to(device)
+    if torch.cuda.is_current_stream_capturing():
         return t.to(device)
     return t.pin_memory().to(device, non_blocking=True)  # other memory would be waited for
 

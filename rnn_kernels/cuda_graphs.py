@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 from typing import Protocol
 
@@ -25,8 +26,8 @@ class _Side:
 
     That is cuBLAS's workspace, which torch keeps for each stream that it was called on, this one
     too. Graphs captured on the same side share it, and so must not run at the same time: hence one
-    side for each stream, for good. A pool that died may not be used again: hence a graph in it that
-    is never run.
+    side for each stream, for good: torch does not give the workspace back. A pool that died may not
+    be used again: hence a graph in it that is never run.
     """
 
     def __init__(self, device: torch.device, current: torch.cuda.Stream) -> None:
@@ -66,7 +67,10 @@ class _Side:
         return graph
 
 
+# Of a device: there are 32 such streams, and a workspace to each.
+MOST_SIDES = 16
 _sides: dict[tuple[int, int], _Side] = {}
+atexit.register(_sides.clear)  # while there still is a CUDA to free them with
 
 
 def _something(device: torch.device) -> None:
@@ -112,4 +116,6 @@ class CudaGraph:
             return None
         if torch.cuda.get_allocator_backend() != "native":  # pools are its business
             return None
-        return torch._C._cuda_getCurrentRawStream(device.index)
+        stream = torch._C._cuda_getCurrentRawStream(device.index)
+        sides = [key for key in list(_sides) if key[0] == device.index]
+        return stream if (device.index, stream) in sides or len(sides) < MOST_SIDES else None

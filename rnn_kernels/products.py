@@ -19,7 +19,8 @@ _pointwise = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 def _on_intel() -> bool:
-    """Where MKL is the faster of the two for gradients, and the more exact one."""
+    """Whether the processor is Intel's: there MKL is the faster of the two for the gradients of
+    weights, and the more exact one."""
     try:
         return "GenuineIntel" in Path("/proc/cpuinfo").read_text()
     except OSError:  # not Linux

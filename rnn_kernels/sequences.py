@@ -106,7 +106,7 @@ def _ragged(
     t = torch.arange(T, device="cpu")[:, None]
     inside = t < sizes
     index = (starts[order] + t * stride)[inside]
-    order, back, index = (sent(t, device) for t in (order, order.argsort(), index))
+    order, back, index = (sent(rows, device) for rows in (order, order.argsort(), index))
     return inside.sum(1), order, back, index
 
 

@@ -74,6 +74,8 @@ def test_speeds_are_those_of_plans(kernels: ModuleType) -> None:
     assert found.off({}) == pytest.approx(1)
     for name in start:
         assert found.off({name: 2 * start[name]}) > 1.001, name
+    with pytest.raises(ValueError, match="no speeds of such names"):
+        found.off({"cells": 1.0})
 
 
 def test_prints_what_it_finds(

@@ -131,3 +131,22 @@ def test_work_that_fails_breaks_nothing(current: Stream) -> None:
     assert [*BEGUN, "end"] == LOG
     CudaGraph(lambda: None, DEVICE)
     assert LOG[5:] == [*BEGUN, "end", "0 waits for 100"]
+
+
+def test_more_streams_than_there_are_sides_for_get_none(
+    current: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_graphs, "MOST_SIDES", 2)
+    for name, value in {"current_device": 0, "is_current_stream_capturing": False}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "native")
+    raw = lambda index: current.cuda_stream  # noqa: E731
+    monkeypatch.setattr(torch._C, "_cuda_getCurrentRawStream", raw, raising=False)
+    for stream in (0, 1):
+        current.cuda_stream = stream
+        assert CudaGraph.stream(DEVICE) == stream
+        CudaGraph(lambda: None, DEVICE)
+    current.cuda_stream = 2
+    assert CudaGraph.stream(DEVICE) is None
+    current.cuda_stream = 1
+    assert CudaGraph.stream(DEVICE) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import emulated
@@ -131,6 +133,21 @@ def test_lengths_and_recomputing_wait_for_nothing(gpu_backend: str) -> None:
         call()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@on_gpu
+def test_lengths_of_the_cpu_are_in_no_graph() -> None:
+    """In a process of its own, whose capture fails."""
+    script = """
+import torch, rnn_kernels as rk
+layer, x = rk.GRU(3, 40).cuda(), torch.randn(5, 2, 3, device="cuda")
+with torch.no_grad():
+    layer(x, lengths=[5, 2])
+    with torch.cuda.graph(torch.cuda.CUDAGraph()):
+        layer(x, lengths=[5, 2])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode and "captur" in done.stderr, done.stderr
 
 
 @on_gpu

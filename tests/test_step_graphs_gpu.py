@@ -13,7 +13,7 @@ from played_graphs import recorded, same, step_by_step
 from torch import Tensor
 
 import rnn_kernels as rk
-from rnn_kernels import step_graphs
+from rnn_kernels import cuda_graphs, step_graphs
 
 pytestmark = pytest.mark.gpu
 T, B, I, H = 20, 4, 6, 64
@@ -22,6 +22,7 @@ T, B, I, H = 20, 4, 6, 64
 @pytest.fixture(autouse=True, params=["cuda", "triton"])
 def gpu_backend(request: pytest.FixtureRequest) -> Iterator[str]:
     rk.clear_graphs()
+    cuda_graphs._sides.clear()  # each test has as many streams as a process may have
     with rk.backend(request.param), torch.device("cuda"):
         yield request.param
     rk.clear_graphs()

@@ -259,3 +259,26 @@ def test_on_a_gpu_the_same_bits_as_without_a_short_cut(
     with torch.no_grad():
         torch.testing.assert_close(ours(x, state), general, rtol=0, atol=0)
     assert len(steps) == 1
+
+
+@pytest.mark.parametrize("kernels", ON_GPUS, indirect=True)
+def test_on_a_gpu_any_number_of_rows(kernels: str, steps: list[int]) -> None:
+    theirs, ours = pair("GRUCell", 3, 5)
+    with torch.no_grad():
+        for B in (1, cpu.STEP_ROWS + 1):
+            x, h = torch.randn(B, 3).double(), torch.randn(B, 5).double()
+            torch.testing.assert_close(ours(x, h), theirs(x, h))
+    assert steps == [1, cpu.STEP_ROWS + 1]
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_tensors_of_another_device_are_none_of_this_call(device: str) -> None:
+    shape, there = (2, 3), torch.device(device)
+    tensors = torch.ones(shape), torch.ones(shape, device=there)
+    find = cpu.core.addresses_in_memory
+    for wanted in (None, torch.device("cpu")):
+        mine = find(Tensor, nn.Parameter, torch.float32, wanted, tensors[0], shape)
+        assert mine == (tensors[0].data_ptr(),)
+        both = (tensors[0], shape, tensors[1], shape)
+        found = find(Tensor, nn.Parameter, torch.float32, wanted, *both)
+        assert (found is not None) == (device == "cpu")

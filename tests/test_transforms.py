@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 import rnn_kernels as rk
+from rnn_kernels import products
 from rnn_kernels.addresses import addresses
 
 CELLS = ["LSTM", "GRU"]
@@ -78,7 +79,10 @@ def test_forward_mode(cell: str, size: tuple[int, ...]) -> None:
     torch.testing.assert_close(tangent, numerical, rtol=1e-7, atol=1e-7)
 
 
-def test_forward_mode_in_float32_at_a_size_that_reaches_onednn() -> None:
+def test_forward_mode_in_float32_at_a_size_that_reaches_onednn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(products, "_INTEL", False)
     module, x = rk.GRU(64, 64), torch.randn(LARGE)
     with forward_ad.dual_level():
         y = forward_ad.unpack_dual(module(forward_ad.make_dual(x, x))[0])

@@ -1,6 +1,6 @@
 """Compiles the Triton kernels for a GPU that need not be there: calls on the CPU, no launches.
 
-``python triton_compile.py 90 gates``, ``… 90 lstm`` and so on compile every kernel that the backend
+``python triton_compile.py 90 gates``, ``… 90 lstm`` and so on compile the kernels that the backend
 can ask for: those of single steps, and those of a cell's whole sequences; ``… 90 lstm half`` every
 other tile of these, and ``… 90 gru half`` the rest. Each has a line: its name, registers, bytes of
 stack, of shared memory, those that the plan has reserved, and whether its programs meet in order.
@@ -105,7 +105,8 @@ def whole_sequences(cell: str) -> None:
     for (dtype, precision), backward in itertools.product(dtypes, (False, True)):
         element = dtype.itemsize
         tiles = triton_plan.tiles(element, backward)
-        for tile in tiles[list(CELLS).index(cell) :: 2] if "half" in sys.argv else tiles:
+        first = (list(CELLS).index(cell) + backward) % 2
+        for tile in tiles[first::2] if "half" in sys.argv else tiles:
             H = tile.block * tile.chunks or 256
             plan = triton_plan.placed(tile, element, precision, backward, (3, H, 1), facts)
             if plan is None:  # too much shared memory

@@ -50,8 +50,13 @@ py::dict speeds() {
 
 Speeds speeds_of(const py::dict& given) {
     Speeds speeds;
-    for (const auto& [name, member] : speeds_by_name)
-        if (given.contains(name)) speeds.*member = given[name].cast<double>();
+    size_t known = 0;
+    for (const auto& [name, member] : speeds_by_name) {
+        if (!given.contains(name)) continue;
+        speeds.*member = given[name].cast<double>();
+        known++;
+    }
+    if (known != given.size()) throw std::invalid_argument("there are no speeds of such names");
     return speeds;
 }
 
