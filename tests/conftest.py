@@ -113,7 +113,11 @@ def cutting(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what runs emulated, and on a GPU. (Triton's tests do where there is one.)"""
+    """Marks what runs emulated, and on a GPU. (Triton's tests do where there is one.)
+
+    What compiles for minutes comes first, or one process would be left with it in the end.
+    """
+    items.sort(key=lambda item: item.path.stem not in ("test_triton_build", "test_build"))
     there = torch.cuda.is_available()
     for item in items:
         item.user_properties += [("support", claim) for claim in support.claims(item)]

@@ -21,15 +21,16 @@ def test_nothing_is_kept(capsys: pytest.CaptureFixture) -> None:
 
 
 def test_what_is_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = []
+    """Blocks so large that they are no memory which this process had used before."""
+    kept, calls = [], iter(range(1 << 20))
     monkeypatch.setitem(soak.SLACK, "resident", 4 * MIB)
 
     def leak(layer: RandomLayer) -> None:
-        if len(kept) < 200:
-            kept.append(torch.ones(MIB // 4))
+        if next(calls) % (3 * soak.CALLS) == 0 and len(kept) < 9:  # once in a round
+            kept.append(torch.ones(36 * MIB // 4))
 
     found = soak.soak("cpu", 0.01, leak)
-    assert len(kept) >= 2 * 3 * soak.CALLS
+    assert len(kept) >= 2
     wrong = soak.grown(found)
     assert len(wrong) == 1 and wrong[0].startswith("resident: ")
 
