@@ -15,6 +15,8 @@ from test_cuda_build import cuobjdump
 TOO_OLD = tuple(map(int, triton.__version__.split(".")[:2])) < (3, 5)
 SCRIPT = Path(__file__).with_name("triton_compile.py")
 SHARED = {"80": 163 << 10, "90": 227 << 10, "gfx942": 64 << 10}
+# Of all precisions and both passes, so many at least fall to either cell.
+TILES = {"80": 13, "90": 23, "gfx942": 6}
 # Bytes of a thread in whole sequences, stored and loaded once a step: half a microsecond at most,
 # and no more than smaller chunks would cost, each of which is a trip to memory.
 SPILLED = 448
@@ -42,7 +44,7 @@ def compile_kernels(*arguments: object, cache: Path) -> list[list[str]]:
 @pytest.mark.parametrize("architecture", ["80", "90"])
 def test_kernels_of_single_steps_keep_to_registers(architecture: str, cache: Path) -> None:
     kernels = compile_kernels(architecture, "gates", cache=cache)
-    assert len(kernels) > (30 if architecture == "80" else 45)
+    assert len(kernels) > (30 if architecture == "80" else 60)
     if cuobjdump() is None:
         pytest.skip("cuobjdump is not installed: registers were not checked")
     for name, registers, stack, *_ in kernels:
@@ -59,7 +61,7 @@ def test_kernels_of_whole_sequences_fit(architecture: str, cell: str, cache: Pat
     cell here and not the other: all of both take minutes, and are for those who change kernels.
     """
     kernels = compile_kernels(architecture, cell, "half", cache=cache)
-    assert len(kernels) > (20 if architecture == "90" else 5)
+    assert len(kernels) >= TILES[architecture]
     for name, registers, stack, shared, reserved, in_order in kernels:
         assert name.startswith("recurrence_"), name
         assert in_order == "True", name

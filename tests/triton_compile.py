@@ -88,7 +88,7 @@ def gates(cell: str, R: int, H: int, dtype: torch.dtype) -> None:
 
 def single_steps() -> None:
     # sm_80 differs from sm_90 in registers' use by a few: its narrowest and its widest dtype show.
-    dtypes = (DOUBLE, HALF) if sys.argv[1] == "80" else (SINGLE, DOUBLE, HALF)
+    dtypes = (DOUBLE, HALF) if sys.argv[1] == "80" else (SINGLE, DOUBLE, torch.bfloat16, HALF)
     for cell, dtype in itertools.product(CELLS, dtypes):
         for D, H, packed in ((1, 7, False), (1, 256, False), (2, 256, True)):
             run(cell, 2, 3, D, H, dtype, packed)
