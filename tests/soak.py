@@ -33,8 +33,9 @@ def in_use(device: str) -> dict[str, int]:
     """Bytes, when nothing is under way and nothing kept."""
     rk.clear_graphs()
     gc.collect()
-    with open("/proc/self/statm") as pages:
-        found = {"resident": int(pages.read().split()[1]) * resource.getpagesize()}
+    with open("/proc/self/statm") as pages:  # files' pages come and go with what others need
+        _, resident, of_files, *_ = map(int, pages.read().split())
+    found = {"resident": (resident - of_files) * resource.getpagesize()}
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.empty_cache()

@@ -2,42 +2,58 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import soak
-import torch
+
+# In a process of its own: what other tests leave behind may be given back at any time.
+PLAY = """
+import sys, time, soak, torch
 from random_layers import RandomLayer
 
-MIB = 1 << 20
+kept = []
+
+def leak(layer):
+    time.sleep(0.02)
+    kept.append(torch.ones(4 << 20))  # 16 MiB
+
+soak.LAYERS = 3
+play = {"keep nothing": RandomLayer.results, "leak": leak}[sys.argv[1]]
+for line in soak.grown(soak.soak("cpu", 0.6, play)):
+    print("grew:", line)
+"""
 
 
-@pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(soak, "LAYERS", 3)
+@pytest.mark.parametrize(("play", "grows"), [("keep nothing", False), ("leak", True)])
+def test_what_is_kept_is_noticed(play: str, grows: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PLAY, play],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent,
+    )
+    assert done.stdout.startswith("resident: ")
+    assert ("grew: resident: " in done.stdout) == grows
 
 
-def test_nothing_is_kept(capsys: pytest.CaptureFixture) -> None:
+def test_what_grew_decides_how_the_command_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    used = iter([0, 0, 0, 1 << 40])
+    monkeypatch.setattr(soak, "soak", lambda *_: [{"resident": next(used)} for _ in range(2)])
     assert soak.main(["--minutes", "0.01"]) == 0
-    assert "resident: " in capsys.readouterr().out
-
-
-def test_what_is_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks so large that they are no memory which this process had used before."""
-    kept, calls = [], iter(range(1 << 20))
-    monkeypatch.setitem(soak.SLACK, "resident", 4 * MIB)
-
-    def leak(layer: RandomLayer) -> None:
-        if next(calls) % (3 * soak.CALLS) == 0 and len(kept) < 9:  # once in a round
-            kept.append(torch.ones(36 * MIB // 4))
-
-    found = soak.soak("cpu", 0.01, leak)
-    assert len(kept) >= 2
-    wrong = soak.grown(found)
-    assert len(wrong) == 1 and wrong[0].startswith("resident: ")
+    assert "grew" not in capsys.readouterr().out
+    assert soak.main(["--minutes", "0.01"]) == 1
+    assert "grew: resident: 0.0 MiB, 1 rounds later" in capsys.readouterr().out
 
 
 def test_each_kind_of_memory_counts() -> None:
-    before = dict.fromkeys(soak.SLACK, 100 * MIB)
+    before = dict.fromkeys(soak.SLACK, 100 * soak.MIB)
     assert soak.grown([before, before]) == []
     for kind, slack in soak.SLACK.items():
-        assert not soak.grown([before, before | {kind: 100 * MIB + slack}])
-        assert soak.grown([before, before | {kind: 100 * MIB + slack + 1}])
+        assert not soak.grown([before, before | {kind: 100 * soak.MIB + slack}])
+        assert soak.grown([before, before | {kind: 100 * soak.MIB + slack + 1}])
