@@ -79,6 +79,9 @@ def together(mode: str | None) -> Iterator[Ranks]:
     )
     try:
         yield Ranks(mode, number, count, device)
+        # Gloo's threads drop the last tensors a little later, and abort a Python that is ending by
+        # then: https://github.com/pytorch/pytorch/issues/190489
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 
