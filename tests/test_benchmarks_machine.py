@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from benchmark_cases import WHERE
 
 from benchmarks import machine, results
 from benchmarks.limits import TRIP_US, corner_gflop, limit_gflops
+from benchmarks.timing import Stats
 
 
 def test_a_quick_look_writes_nothing(monkeypatch, tmp_path, capsys) -> None:
@@ -38,6 +40,28 @@ def test_a_whole_run_replaces_the_device_s_file(monkeypatch, tmp_path) -> None:
     other = replace(rows[0], rate=rows[0].rate + 1e6)
     assert machine.best([*rows, other], "product") == other.rate
     assert machine.best(rows, "product", "float16") is None
+
+
+def test_every_way_computes_the_product() -> None:
+    a, b = torch.rand(2, 33, 33)
+    ways = machine.products(a, b)
+    assert list(ways) == ["torch.mm", "oneDNN"]
+    for way in ways.values():
+        torch.testing.assert_close(way(), a @ b)
+
+
+@pytest.mark.parametrize("fastest", ["torch.mm", "oneDNN"])
+def test_the_fastest_way_counts(monkeypatch, fastest: str) -> None:
+    def measured(device, candidates, *_):
+        slow = Stats(9.0, 9.0, 9.0, 1)
+        return {
+            name: Stats(3.0, 2.0, 4.0, 1) if name == fastest else slow for name in candidates
+        }, 0
+
+    monkeypatch.setattr(machine, "measure_on", measured)
+    (row, *_), _ = machine.measured("cpu", True, WHERE)
+    assert (row.what, row.median_us, row.p20_us, row.p80_us) == ("product", 3.0, 2.0, 4.0)
+    assert row.rate == round(2e-3 * row.size**3 / 3.0, 1)
 
 
 def test_a_peak_of_a_busy_machine_is_not_written(monkeypatch, tmp_path, capsys) -> None:
