@@ -1,7 +1,7 @@
 """What the machine can do at best: `python -m benchmarks.machine`.
 
-Its matrix products, by the fastest library torch carries, and how fast it reads a matrix, on a CPU
-also in cache. A limit to hold times against. A whole run replaces the device's file under
+Its matrix products, by the library that layers choose for theirs, and how fast it reads a matrix,
+on a CPU also in cache. A limit to hold times against. A whole run replaces the device's file under
 benchmarks/results/machine.
 """
 
@@ -11,6 +11,8 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 import torch
+
+from rnn_kernels.products import linear
 
 from .candidate import Candidate
 from .device import set_up
@@ -53,37 +55,22 @@ class Row(Environment, Fact):
     """A line of the file: the fact's fields, then the environment's."""
 
 
-Ways = dict[str, Callable[[], object]]  # to do the same, by name
-
-
-def products(a: torch.Tensor, b: torch.Tensor) -> Ways:
-    """a · b, of square matrices: by torch.mm, and on a CPU by oneDNN too, because torch.mm may be
-    MKL's, which keeps to AVX2 on processors of makers other than Intel."""
-    out = torch.empty_like(a)
-    ways: Ways = {"torch.mm": lambda: torch.mm(a, b, out=out)}
-    onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    if a.device.type == "cpu" and onednn is not None and torch.backends.mkldnn.is_available():
-        ways["oneDNN"] = lambda: onednn(a, b.T, None, "none", [], "")
-    return ways
-
-
-def tried(device: str, quick: bool) -> list[tuple[str, str, int, Ways]]:
-    """What, dtype, size, and ways to do it."""
-    found: list[tuple[str, str, int, Ways]] = []
+def tried(device: str, quick: bool) -> list[tuple[str, str, int, Callable[[], object]]]:
+    """What, dtype, size, and the call."""
+    found: list[tuple[str, str, int, Callable[[], object]]] = []
 
     def square(size: int, dtype: str) -> torch.Tensor:
         return torch.rand(size, size, device=device).to(getattr(torch, dtype))
 
     for dtype in DTYPES[device]:
         for size in PRODUCTS[device][: 1 if quick else None]:
-            ways = products(square(size, dtype), square(size, dtype))
-            found.append(("product", dtype, size, ways))
+            a, b = square(size, dtype), square(size, dtype)
+            found.append(("product", dtype, size, lambda a=a, b=b: linear(a, b, None)))
     cached = [("read in cache", CACHED)] if device == "cpu" else []  # a launch takes longer
     for what, size in (*cached, ("read from memory", UNCACHED)):
         a, x = square(size, "float32"), torch.rand(size, device=device)
         out = torch.empty_like(x)
-        ways = {"torch.mv": lambda a=a, x=x, out=out: torch.mv(a, x, out=out)}
-        found.append((what, "float32", size, ways))
+        found.append((what, "float32", size, lambda a=a, x=x, out=out: torch.mv(a, x, out=out)))
     return found
 
 
@@ -91,13 +78,11 @@ def measured(device: str, quick: bool, where: Environment) -> tuple[list[Row], f
     """The rows, and how often other programs took a core at worst, see timing.BUSY."""
     rows, cases, busiest = [], tried(device, quick), 0.0
     with progress(len(cases)) as bar, torch.no_grad():
-        for what, dtype, size, ways in cases:
+        for what, dtype, size, call in cases:
             bar.set_description(f"{what} {dtype} {size}")
             effort = QUICK if quick else EFFORT
-            candidates = {name: Candidate(call, nullcontext) for name, call in ways.items()}
-            stats, rate = measure_on(device, candidates, effort, "fwd")
-            found = min(stats.values(), key=lambda way: way.median_us)
-            busiest = max(busiest, rate)
+            stats, rate = measure_on(device, {"": Candidate(call, nullcontext)}, effort, "fwd")
+            found, busiest = stats[""], max(busiest, rate)
             work, unit = (
                 (2e-3 * size**3, "GFLOP/s") if what == "product" else (4e-3 * size**2, "GB/s")
             )

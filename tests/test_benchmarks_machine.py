@@ -3,12 +3,10 @@
 from dataclasses import replace
 
 import pytest
-import torch
 from benchmark_cases import WHERE
 
 from benchmarks import machine, results
 from benchmarks.limits import TRIP_US, corner_gflop, limit_gflops
-from benchmarks.timing import Stats
 
 
 def test_a_quick_look_writes_nothing(monkeypatch, tmp_path, capsys) -> None:
@@ -42,26 +40,15 @@ def test_a_whole_run_replaces_the_device_s_file(monkeypatch, tmp_path) -> None:
     assert machine.best(rows, "product", "float16") is None
 
 
-def test_every_way_computes_the_product() -> None:
-    a, b = torch.rand(2, 33, 33)
-    ways = machine.products(a, b)
-    assert list(ways) == ["torch.mm", "oneDNN"]
-    for way in ways.values():
-        torch.testing.assert_close(way(), a @ b)
-
-
-@pytest.mark.parametrize("fastest", ["torch.mm", "oneDNN"])
-def test_the_fastest_way_counts(monkeypatch, fastest: str) -> None:
-    def measured(device, candidates, *_):
-        slow = Stats(9.0, 9.0, 9.0, 1)
-        return {
-            name: Stats(3.0, 2.0, 4.0, 1) if name == fastest else slow for name in candidates
-        }, 0
-
-    monkeypatch.setattr(machine, "measure_on", measured)
-    (row, *_), _ = machine.measured("cpu", True, WHERE)
-    assert (row.what, row.median_us, row.p20_us, row.p80_us) == ("product", 3.0, 2.0, 4.0)
-    assert row.rate == round(2e-3 * row.size**3 / 3.0, 1)
+def test_products_are_by_the_library_that_layers_choose(monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(machine, "linear", lambda a, b, bias: seen.append((a, b)))
+    for what, dtype, size, call in machine.tried("cpu", quick=True):
+        seen.clear()
+        call()
+        operands = [(str(x.dtype), x.shape) for both in seen for x in both]
+        wanted = 2 if what == "product" else 0
+        assert operands == [(f"torch.{dtype}", (size, size))] * wanted
 
 
 def test_a_peak_of_a_busy_machine_is_not_written(monkeypatch, tmp_path, capsys) -> None:

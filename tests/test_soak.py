@@ -43,11 +43,17 @@ def test_what_is_kept_is_noticed(play: str, grows: bool) -> None:
 def test_what_grew_decides_how_the_command_ends(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    used = iter([0, 0, 0, 1 << 40])
-    monkeypatch.setattr(soak, "soak", lambda *_: [{"resident": next(used)} for _ in range(2)])
-    assert soak.main(["--minutes", "0.01"]) == 0
+    used, asked = iter([0, 0, 0, 1 << 40]), []
+
+    def played(*arguments: object) -> list[dict[str, int]]:
+        asked.append(arguments)
+        return [{"resident": next(used)} for _ in range(2)]
+
+    monkeypatch.setattr(soak, "soak", played)
+    assert soak.main(["--minutes", "0.5"]) == 0
     assert "grew" not in capsys.readouterr().out
-    assert soak.main(["--minutes", "0.01"]) == 1
+    assert soak.main(["--minutes", "2", "--device", "cuda"]) == 1
+    assert asked == [("cpu", 30.0), ("cuda", 120.0)]
     assert "grew: resident: 0.0 MiB, 1 rounds later" in capsys.readouterr().out
 
 
