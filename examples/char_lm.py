@@ -31,7 +31,7 @@ from language_model import (
     sample,
     save,
 )
-from ranks import Ranks, can_shard, together, told
+from ranks import Ranks, can_shard, leave, together, told
 
 import rnn_kernels
 
@@ -285,4 +285,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

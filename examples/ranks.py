@@ -1,9 +1,11 @@
 """The processes that torchrun starts to train one model together, each on its share of a batch."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -79,11 +81,16 @@ def together(mode: str | None) -> Iterator[Ranks]:
     )
     try:
         yield Ranks(mode, number, count, device)
-        # Gloo's threads drop the last tensors a little later, and abort a Python that is ending by
-        # then: https://github.com/pytorch/pytorch/issues/190489
-        dist.barrier()
     finally:
         dist.destroy_process_group()
+
+
+def leave(status: int) -> NoReturn:
+    """End the process without the end of Python, in which a process group's threads may still drop
+    tensors, and abort: https://github.com/pytorch/pytorch/issues/190489."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def can_shard() -> bool:

@@ -25,7 +25,7 @@ import rnn_kernels as rk
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 import char_lm  # noqa: E402
 import language_model  # noqa: E402
-from ranks import can_shard, together  # noqa: E402
+from ranks import can_shard, leave, together  # noqa: E402
 
 RANKS = 2
 KINDS = ("LSTM", "GRU", "LSTMCell", "GRUCell")
@@ -182,3 +182,4 @@ def main(folder: str, *parts: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    leave(0)

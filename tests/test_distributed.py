@@ -142,6 +142,21 @@ def test_one_rank_needs_no_torchrun(
     assert [str(warning.message) for warning in recwarn] == []
 
 
+def test_leaving_ends_nothing_but_the_process() -> None:
+    script = """
+import atexit, sys
+from ranks import leave
+atexit.register(print, "Python ended")
+print("out", end="")
+print("err", end="", file=sys.stderr)
+leave(3)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT / "examples"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "out", "err")
+
+
 @pytest.mark.parametrize(
     ("mode", "cell"), [marked(*both) for both in zip(MODES, ("lstm", "gru"), strict=False)]
 )
