@@ -1,16 +1,19 @@
-# make demo   train a small language model with torch.nn and with rnn_kernels, side by side
-# make test   check style, run all tests (EMULATE=asan: the CUDA kernels under AddressSanitizer)
-# make bench  measure against torch.nn and others, write the pages (QUICK=1: a look at it, no pages)
-# make bench-compare BASE=<commit>   that commit's build beside this one (QUICK=1)
-# make results-status   which results files belong to the code beside them
-# make pages  write docs/performance.md, its pictures and the tables anew from the results files
-# make lint   check style and types only
-# make support    run what docs/support.md stands on, and write it
-# make libraries  install libraries that contain recurrent layers, and train their models with ours
-# make gpu    on a machine with a GPU: build, test, sanitize and measure there (QUICK=1: in 3 minutes)
+# make demo            train a small language model with torch.nn and with rnn_kernels, side by side
+# make test            check style and types, build, run the quick tests (less than 3 minutes)
+# make test-all        check style and types, build, run every test
+# make lint            check style and types only
+# make bench           measure against torch.nn and others, write the pages (QUICK=1: no pages)
+# make bench-compare BASE=<commit>   measure the build of that commit beside this one (QUICK=1)
+# make results-status  list the results files and say which belong to the code beside them
+# make pages           write docs/performance.md, its pictures and the tables from the results files
+# make support         run the tests behind docs/support.md, and write that page
+# make libraries       install libraries that contain recurrent layers, train their models with ours
+# make gpu             on a machine with a GPU: build, test, sanitize, measure (QUICK=1: 3 minutes)
 #
-# Each sets up .venv first, but for `make gpu`, which takes the python3 that is there, with torch,
-# pytest and the build tools, and needs no network. Any torch from 2.6 on works: make test TORCH="torch==2.8.0"
+# `make test EMULATE=asan` runs the CUDA kernels on the CPU, under AddressSanitizer.
+# Each command sets up .venv first. `make gpu` does not: it takes the python3 that is there, with
+# torch, pytest and the build tools, and needs no network. Any torch from 2.6 on works:
+# make test TORCH="torch==2.8.0"
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -25,25 +28,33 @@ ifeq ($(EMULATE),asan)
 # Its library has to be there before Python, and C++'s before the first exception.
 SANITIZED := EMULATE=asan ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$(shell \
 	g++ -print-file-name=libasan.so) $(shell g++ -print-file-name=libstdc++.so)"
-SELECT := -m emulated
+QUICK_TESTS := emulated
+ALL_TESTS := emulated
+else
+QUICK_TESTS := not slow
+ALL_TESTS :=
 endif
+PYTEST = $(SANITIZED) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test bench bench-compare results-status pages lint gpu support libraries \
+.PHONY: demo test test-all bench bench-compare results-status pages lint gpu support libraries \
 	gpu-build gpu-tests gpu-random gpu-soak gpu-cuts gpu-machine gpu-sweep gpu-run
 
 demo: $(READY)
 	$(BIN)/python examples/char_lm.py --compare
 
-test: export CUDAFLAGS = -Werror=all-warnings -Xcompiler=-Wall,-Wextra
+test test-all: export CUDAFLAGS = -Werror=all-warnings -Xcompiler=-Wall,-Wextra
 test: lint
-	$(SANITIZED) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(SELECT)
+	$(PYTEST) -m "$(QUICK_TESTS)"
+
+test-all: lint
+	$(PYTEST) -m "$(ALL_TESTS)"
 
 support: $(READY)
 	$(BIN)/python -m pytest --write-support -m support
 
 libraries: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[libraries]"
-	$(BIN)/python -m pytest tests/test_libraries.py
+	$(BIN)/python -m pytest tests/long/test_libraries.py
 
 # Every part runs, whatever became of the one before.
 bench: $(READY)
@@ -59,7 +70,7 @@ bench-compare: $(READY)
 	$(BIN)/python -m benchmarks.compare $(BASE) $(if $(QUICK),--quick)
 
 results-status: $(READY)
-	$(BIN)/python -m benchmarks.results
+	$(BIN)/python -m benchmarks.measuring.results
 
 pages: $(READY)
 	$(BIN)/python -m benchmarks.pages
@@ -99,9 +110,9 @@ gpu-build:
 gpu-tests:
 	@mkdir -p build; failed=; \
 	for tool in $(TOOLS); do \
-		{ $(SANITIZE) $$tool $(PYTHON) tests/sanitized.py; echo $$? >build/$$tool.exit; } >build/$$tool.log 2>&1 & \
+		{ $(SANITIZE) $$tool $(PYTHON) tests/helpers/sanitized.py; echo $$? >build/$$tool.exit; } >build/$$tool.log 2>&1 & \
 	done; \
-	$(PYTHON) -m pytest -q -m gpu --write-support $(PARALLEL) --ignore tests/test_random_layers.py \
+	$(PYTHON) -m pytest -q -m gpu --write-support $(PARALLEL) --ignore tests/long/test_random_layers.py \
 		$(if $(QUICK),-k '$(FEW)') || failed="$$failed tests"; \
 	wait; \
 	for tool in $(TOOLS); do \
@@ -110,10 +121,10 @@ gpu-tests:
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 gpu-random:
-	$(PYTHON) -m pytest -q -m gpu $(PARALLEL) tests/test_random_layers.py $(if $(QUICK),-k 'cuda-0')
+	$(PYTHON) -m pytest -q -m gpu $(PARALLEL) tests/long/test_random_layers.py $(if $(QUICK),-k 'cuda-0')
 
 gpu-soak:
-	$(PYTHON) tests/soak.py --device cuda --minutes $(if $(QUICK),0.2,2)
+	$(PYTHON) tests/helpers/soak.py --device cuda --minutes $(if $(QUICK),0.2,2)
 
 gpu-cuts gpu-machine gpu-sweep gpu-run: gpu-%:
 	$(PYTHON) -m benchmarks.$* --device cuda $(if $(QUICK),--quick)

@@ -1,10 +1,16 @@
 """Build: setuptools for the package, CMake (through scikit-build-core) for the compiled core."""
 
 from scikit_build_core.setuptools.wrapper import setup
+from setuptools import find_packages
 
 setup(
     cmake_source_dir=".",
-    packages=["rnn_kernels", "rnn_kernels.triton_kernels", "rnn_kernels.benchmarks"],
+    packages=[
+        *find_packages(include=["rnn_kernels", "rnn_kernels.*"]),
+        "rnn_kernels.triton_kernels",
+        "rnn_kernels.benchmarks",
+        *(f"rnn_kernels.benchmarks.{name}" for name in find_packages("benchmarks")),
+    ],
     # A top-level `triton_kernels` in site-packages would collide with Triton's own package. The
     # benchmarks go with the package for `python -m rnn_kernels bench`; the pages made of their
     # results do not.
@@ -13,5 +19,5 @@ setup(
         "rnn_kernels.triton_kernels": "triton_kernels",
         "rnn_kernels.benchmarks": "benchmarks",
     },
-    package_data={"rnn_kernels": ["py.typed"], "rnn_kernels.benchmarks": ["presets.json"]},
+    package_data={"rnn_kernels": ["py.typed"], "rnn_kernels.benchmarks.shapes": ["presets.json"]},
 )

@@ -5,12 +5,12 @@ from functools import lru_cache
 import pytest
 import torch
 
-from benchmarks.device import default_device
-from benchmarks.gate import Gate
-from benchmarks.presets import Preset, device_set
-from benchmarks.providers import PROVIDERS, usual_on
-from benchmarks.timing import QUICK
-from benchmarks.workload import make_workload
+from benchmarks.host.device import default_device
+from benchmarks.measuring.gate import Gate
+from benchmarks.measuring.timing import QUICK
+from benchmarks.providers.table import PROVIDERS, usual_on
+from benchmarks.shapes.presets import Preset, device_set
+from benchmarks.shapes.workload import make_workload
 
 
 @lru_cache(maxsize=1)  # cases come preset by preset, and a reference can be large

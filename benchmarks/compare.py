@@ -17,16 +17,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .candidate import Candidate
-from .environment import ROOT, Environment, environment, first_line_of
+from .host.environment import ROOT, Environment, environment, first_line_of
+from .host.progress import progress
+from .measuring.results import Row, make_row, write
+from .measuring.timing import FULL, QUICK, RUN_IN_S, Effort, measure
+from .measuring.worker import Worker
 from .parser import Parser
-from .presets import PASSES, PRESETS, Preset
-from .progress import progress
-from .results import Row, make_row, write
+from .providers.candidate import Candidate
+from .reporting.table import table
 from .run import jobs_of, presets_of
-from .table import table
-from .timing import FULL, QUICK, RUN_IN_S, Effort, measure
-from .worker import Worker
+from .shapes.presets import PASSES, PRESETS, Preset
 
 BASE, THIS = "base", "this"
 

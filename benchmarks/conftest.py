@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.device import default_device, set_up, usable_device
+from benchmarks.host.device import default_device, set_up, usable_device
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,35 +3,36 @@
 
 One recurrence by itself, no input product: microseconds per step on each size of cluster, and of
 team of a grid, that can hold the weights. A whole run replaces the device's file under
-benchmarks/results/cuts; constants in csrc/cuda/plan.cpp come from there.
+benchmarks/results/cuts; constants in csrc/cuda/plan/plan.h come from there.
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rnn_kernels import cuda, persistent
-from rnn_kernels.cells import CELLS
+from rnn_kernels.backends import BACKENDS
+from rnn_kernels.backends.gpu.cuda import CUDA
+from rnn_kernels.backends.gpu.cuda_plan import Plan
+from rnn_kernels.backends.gpu.precision import tf32_allowed
+from rnn_kernels.core.cells import CELLS
+from rnn_kernels.execution.wavefront import Shape
 from rnn_kernels.explanation import measured_us
-from rnn_kernels.persistent import Plan
-from rnn_kernels.precision import tf32_allowed
 
-from .device import set_up
-from .environment import Environment, environment
-from .gate import first_line
+from .host.device import set_up
+from .host.environment import Environment, environment
+from .measuring.gate import first_line
+from .measuring.results import official_path, write
 from .parser import Parser
-from .results import official_path, write
-from .table import aligned
+from .reporting.table import aligned
 
 T = 512
 GRID = {
-    "cell": ("lstm", "gru"),
+    "cell": tuple(CELLS),
     "dtype": ("float16", "float32", "float32 exact"),
     "H": (64, 128, 192, 256, 384, 512, 768, 1024, 2048),
     "B": (1, 16, 64, 256),
@@ -71,21 +72,20 @@ class Row(Environment, Cut):
     """A line of the file: the cut's fields, then the environment's."""
 
 
-def forced(plan: Plan) -> SimpleNamespace:
-    """The CUDA backend, with this plan for its next call."""
-    kernels = SimpleNamespace(
-        plan=lambda *call: plan,
-        saved_dtype=cuda.saved_dtype,
-        recurrence_forward=cuda.recurrence_forward,
-        recurrence_backward=cuda.recurrence_backward,
-    )
-    kernels.forward = lambda *call: persistent.forward(kernels, *call)
-    kernels.backward = lambda *call: persistent.backward(kernels, *call)
-    return kernels
+class Forced(CUDA):
+    """The CUDA backend with one plan for every call."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.forced = plan
+
+    def plan(self, *call: object, **options: object) -> Plan:
+        return self.forced
 
 
 def cuts(cell: str, weight: Tensor, B: int, backward: bool) -> list[tuple[Plan, bool]]:
     """Every size of team with as few rows as all that run at once need; the planner's first."""
+    cuda = BACKENDS["cuda"]
     H, facts = weight.shape[2], cuda.facts(weight.device.index)
     sizes, resident = (B, H, 1), facts[2]
     exact = weight.dtype == torch.float32 and not tf32_allowed()
@@ -105,7 +105,7 @@ def cuts(cell: str, weight: Tensor, B: int, backward: bool) -> list[tuple[Plan, 
     ]
     for by in clusters + grids:
         try:
-            cut = cuda._cuda.cut(*problem, by)
+            cut = cuda.kernels.cut(*problem, by)
         except ValueError:  # too many rows and units for the threads of a block
             continue
         plan = Plan(*(cut[name] for name in Plan._fields))
@@ -126,7 +126,8 @@ def measured(quick: bool, where: Environment) -> list[Row]:
         for plan, chosen in found:
             us, status = None, "ok"
             try:
-                us = measured_us(forced(plan), cell, weight, T, (B, H, 1), None, backward)
+                shape = Shape(cell, weight, T, B, H, 1, False)
+                us = measured_us(Forced(plan), shape, 1, None, backward)
             except RuntimeError as error:
                 status = first_line(error)
             rows.append(
@@ -167,7 +168,7 @@ def summary(rows: Sequence[Row]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser("benchmarks.cuts", __doc__.partition("\n\n")[2], "a few sizes, no file")
     args = parser.parse_args(argv)
-    why = "it needs --device cuda" if args.device != "cuda" else cuda.unavailable()
+    why = "it needs --device cuda" if args.device != "cuda" else BACKENDS["cuda"].unavailable()
     if why:
         print(f"nothing to measure: {why}")
         return 1

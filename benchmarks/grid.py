@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from .environment import environment
-from .findings import Findings
-from .grid_tables import printed
-from .job import Job, run_all
+from .host.environment import environment
+from .measuring.findings import Findings
+from .measuring.job import Job, run_all
+from .measuring.results import official_path
+from .measuring.timing import QUICK, Effort
 from .parser import Parser
-from .presets import Preset
-from .providers import BASELINE
-from .results import official_path
-from .timing import QUICK, Effort
+from .providers.table import BASELINE
+from .reporting.grid_tables import printed
+from .shapes.presets import GATES, Preset
 
-CELLS = ("GRU", "LSTM")
+CELLS = tuple(GATES)
 I, RESETS = 16, 0.03  # noqa: E741  input size, and share of the flags
 
 # The whole grid has to fit in some minutes.

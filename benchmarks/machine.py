@@ -12,16 +12,16 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from rnn_kernels.products import linear
+from rnn_kernels.execution.products import linear
 
-from .candidate import Candidate
-from .device import set_up
-from .environment import Environment, environment
+from .host.device import set_up
+from .host.environment import Environment, environment
+from .host.progress import progress
+from .measuring.results import official_path, write
+from .measuring.timing import BUSY, Effort, measure_on
 from .parser import Parser
-from .progress import progress
-from .results import official_path, write
-from .table import aligned
-from .timing import BUSY, Effort, measure_on
+from .providers.candidate import Candidate
+from .reporting.table import aligned
 
 EFFORT = Effort(budget_s=0.6, min_rounds=5, patience_s=5.0)
 QUICK = Effort(budget_s=0.05, min_rounds=2, patience_s=0.1)

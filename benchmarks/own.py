@@ -15,18 +15,18 @@ from pathlib import Path
 
 import torch
 
-from .device import DEVICES, default_device, set_up, usable_device
-from .environment import environment
-from .findings import Findings
-from .memory import Probe
-from .presets import PRESETS, Preset
-from .progress import progress
-from .providers import BASELINE, PROVIDERS, offered
-from .results import Row, is_official
+from .host.device import DEVICES, default_device, set_up, usable_device
+from .host.environment import environment
+from .host.progress import progress
+from .measuring.findings import Findings
+from .measuring.memory import Probe
+from .measuring.results import Row, is_official
+from .measuring.timing import Effort
+from .providers.table import BASELINE, PROVIDERS, offered
+from .reporting.table import aligned, ratios, shape_text, times, unsteady
 from .run import run_preset
-from .table import aligned, ratios, shape_text, times, unsteady
-from .timing import Effort
-from .workload import Workload, make_workload
+from .shapes.presets import GATES, PRESETS, Preset
+from .shapes.workload import Workload, make_workload
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 EFFORTS = {
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )  # fmt: skip
 
     parser.add_argument("--preset", choices=PRESETS, metavar="NAME", help="a named shape instead")
-    parser.add_argument("--cell", choices=("LSTM", "GRU"), default="LSTM")
+    parser.add_argument("--cell", choices=tuple(GATES), default="LSTM")
     size("input", 64, "input size")
     size("hidden", 128, "hidden size")
     size("layers", 1, "number of layers")

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
-from .device import DEVICES, default_device, usable_device
-from .providers import PROVIDERS, offered
-from .results import is_official
+from .host.device import DEVICES, default_device, usable_device
+from .measuring.results import is_official
+from .providers.table import PROVIDERS, offered
 
 
 class Parser(argparse.ArgumentParser):

@@ -9,19 +9,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .device import set_up
-from .environment import environment
-from .findings import Entrant, Findings
-from .gate import Gate
-from .memory import Probe
+from .host.device import set_up
+from .host.environment import environment
+from .host.progress import Progress, progress
+from .measuring.findings import Entrant, Findings
+from .measuring.gate import Gate
+from .measuring.memory import Probe
+from .measuring.results import official_path
+from .measuring.timing import FULL, QUICK
 from .parser import Parser
-from .presets import PASSES, PRESETS, QUICK_B, QUICK_T, Preset, device_set
-from .progress import Progress, progress
-from .providers import BASELINE, PROVIDERS, usual_on
-from .results import official_path
-from .table import table
-from .timing import FULL, QUICK
-from .workload import make_workload
+from .providers.table import BASELINE, PROVIDERS, usual_on
+from .reporting.table import table
+from .shapes.presets import PASSES, PRESETS, QUICK_B, QUICK_T, Preset, device_set
+from .shapes.workload import make_workload
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -1,7 +1,7 @@
 """Fits what the CUDA planner reckons with to what was measured:
 `python -m benchmarks.speeds benchmarks/results/cuts/<device>.csv`, on any machine.
 
-Prints each constant of `Speeds` in csrc/cuda/plan.h as it is and as it fits best, how far off
+Prints each constant of `Speeds` in csrc/cuda/plan/plan.h as it is and as it fits best, how far off
 predictions are with either, and how much longer the cuts take that are predicted to be the fastest
 than those that are. Nothing is written: the constants belong into plan.h, once they convince.
 """
@@ -14,12 +14,12 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from rnn_kernels import cuda
-from rnn_kernels.cells import CELLS
+from rnn_kernels.backends import BACKENDS
+from rnn_kernels.core.cells import CELLS
 
 from .cuts import DTYPES, Row
-from .results import read
-from .table import aligned
+from .measuring.results import read
+from .reporting.table import aligned
 
 Speeds = dict[str, float]
 # A clock would only scale all others, and is the GPU's own.
@@ -101,10 +101,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.speeds", description=__doc__)
     parser.add_argument("file", type=Path, help="what benchmarks.cuts has written")
     args = parser.parse_args(argv)
+    cuda = BACKENDS["cuda"]
     if cuda.built() is None:
         print("the planner is in the CUDA part, which this build lacks: it needs nvcc")
         return 1
-    measured, start = Measured(read(args.file, Row), cuda._cuda), cuda._cuda.speeds()
+    measured, start = Measured(read(args.file, Row), cuda.kernels), cuda.kernels.speeds()
     print(report(measured, start, fitted(measured, start)))
     return 0
 

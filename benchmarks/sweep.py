@@ -12,20 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-from .device import set_up
-from .environment import environment
-from .findings import Findings
-from .job import Job, part_of, run_all
-from .memory import Probe
+from .host.device import set_up
+from .host.environment import environment
+from .measuring.findings import Findings
+from .measuring.job import Job, part_of, run_all
+from .measuring.memory import Probe
+from .measuring.results import Row, official_path
+from .measuring.timing import QUICK, Effort
 from .parser import Parser
-from .presets import Preset
-from .providers import BASELINE, PROVIDERS, usual_on
-from .region import region
-from .results import Row, official_path
-from .table import aligned
-from .timing import QUICK, Effort
+from .providers.table import BASELINE, PROVIDERS, usual_on
+from .reporting.table import aligned
+from .shapes.presets import GATES, Preset
+from .shapes.region import region
 
-CELLS = ("LSTM", "GRU")
+CELLS = tuple(sorted(GATES, reverse=True))
 PASSES = ("fwd", "fwd_bwd")
 AXES = ("H", "B", "T")
 PARTS = (*AXES, "recompute", "overhead")

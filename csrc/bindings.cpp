@@ -1,162 +1,157 @@
-// Python's view of the CPU backend: sizes as integers, arrays as addresses (0: absent).
+// Python's view of the CPU backend: sizes as integers, arrays as addresses by the names of the
+// call's fields.
 #include <pybind11/pybind11.h>
 
-#include <stdexcept>
 #include <string>
+#include <tuple>
 
 #include "cpu/cpu.h"
 #include "cpu/pages.h"
+#include "fields.h"
+#include "stream.h"
 #include "tensors.h"
+#include "with_cell.h"
 
 namespace py = pybind11;
+using namespace rnn;
 using namespace rnn::cpu;
 
 namespace {
 
-using Address = std::uintptr_t;
+using Sizes = std::tuple<int64_t, int64_t, int64_t, int64_t>;  // T, B, D, H
 
-template <class T = const void>
-T* at(Address address) {
-    return reinterpret_cast<T*>(address);
+Sequence sequence(const Sizes& sizes) {
+    const auto [T, B, D, H] = sizes;
+    return {T, B, D, H, nullptr, nullptr};
 }
 
-CellName cell_named(const std::string& name) {
-    if (name == "lstm") return CellName::lstm;
-    if (name == "gru") return CellName::gru;
-    throw std::invalid_argument("unknown cell: " + name);
+void read(Fields& fields, Sequence& call) {
+    RNN_FIELD(batch_sizes);
+    RNN_FIELD(resets);
 }
 
-Dtype dtype_named(const std::string& name) {
-    if (name == "float32") return Dtype::fp32;
-    if (name == "float64") return Dtype::fp64;
-    if (name == "bfloat16") return Dtype::bf16;
-    if (name == "float16") return Dtype::fp16;
-    throw std::invalid_argument("unknown dtype: " + name);
+void read(Fields& fields, Forward& call) {
+    read(fields, call.seq);
+    RNN_FIELD(gx);
+    RNN_FIELD(I);
+    RNN_FIELD(x);
+    RNN_FIELD(x_step);
+    RNN_FIELD(x_row);
+    RNN_FIELD(w_ih);
+    RNN_FIELD(b_ih);
+    RNN_FIELD(w_hh);
+    RNN_FIELD(b_hh);
+    RNN_FIELD(h0);
+    RNN_FIELD(c0);
+    RNN_FIELD(y);
+    RNN_FIELD(h_n);
+    RNN_FIELD(c_n);
+    RNN_FIELD(c);
+    RNN_FIELD(saved);
 }
 
-Sequence sequence(py::tuple sizes, Address batch_sizes, Address resets) {
-    return {sizes[0].cast<int64_t>(), sizes[1].cast<int64_t>(),       sizes[2].cast<int64_t>(),
-            sizes[3].cast<int64_t>(), at<const int64_t>(batch_sizes), at<const uint8_t>(resets)};
+void read(Fields& fields, Backward& call) {
+    read(fields, call.seq);
+    RNN_FIELD(w_hh);
+    RNN_FIELD(h0);
+    RNN_FIELD(c0);
+    RNN_FIELD(y);
+    RNN_FIELD(c);
+    RNN_FIELD(saved);
+    RNN_FIELD(dy);
+    RNN_FIELD(dh_n);
+    RNN_FIELD(dc_n);
+    RNN_FIELD(dc);
+    RNN_FIELD(dgx);
+    RNN_FIELD(dgh);
+    RNN_FIELD(dh0);
+    RNN_FIELD(dc0);
+    RNN_FIELD(dw_hh);
+    RNN_FIELD(db_hh);
 }
 
-// One address for each direction; the second is 0 where there is none.
-struct Pair {
-    Address first, second;
+void read(Fields& fields, Step& call) {
+    RNN_FIELD(B);
+    RNN_FIELD(I);
+    RNN_FIELD(H);
+    RNN_FIELD(x);
+    RNN_FIELD(x_row);
+    RNN_FIELD(w_ih);
+    RNN_FIELD(b_ih);
+    RNN_FIELD(w_hh);
+    RNN_FIELD(b_hh);
+    RNN_FIELD(h0);
+    RNN_FIELD(c0);
+    RNN_FIELD(h);
+    RNN_FIELD(c);
+    RNN_FIELD(y);
+    RNN_FIELD(c_all);
+    RNN_FIELD(saved);
+}
+
+void read(Fields& fields, GatesForward& call) {
+    RNN_FIELD(rows);
+    RNN_FIELD(H);
+    RNN_FIELD(gx);
+    RNN_FIELD(gh);
+    RNN_FIELD(state);
+    RNN_FIELD(h);
+    RNN_FIELD(c);
+    RNN_FIELD(c_all);
+    RNN_FIELD(saved);
+}
+
+void read(Fields& fields, GatesBackward& call) {
+    RNN_FIELD(rows);
+    RNN_FIELD(H);
+    RNN_FIELD(dh);
+    RNN_FIELD(dc);
+    RNN_FIELD(state);
+    RNN_FIELD(c_all);
+    RNN_FIELD(saved);
+    RNN_FIELD(dgx);
+    RNN_FIELD(dgh);
+    RNN_FIELD(dstate);
+}
+
+// What is common to all calls: the rest of one comes by the names of its fields.
+struct How {
+    const std::string &cell, &dtype;
+    int threads;
 };
 
-Pair pair(const py::tuple& addresses) {
-    return {addresses[0].cast<Address>(), addresses.size() > 1 ? addresses[1].cast<Address>() : 0};
-}
-
-void forward(const std::string& cell, const std::string& dtype, int threads, py::tuple sizes,
-             Address batch_sizes, Address resets, Address gx, py::tuple input, py::tuple w_ih,
-             py::tuple b_ih, py::tuple w_hh, py::tuple b_hh, Address h0, Address c0, Address y,
-             Address h_n, Address c_n, Address c, Address saved) {
-    const Pair ih = pair(w_ih), ihb = pair(b_ih), hh = pair(w_hh), hhb = pair(b_hh);
-    const Forward call{sequence(sizes, batch_sizes, resets),
-                       at(gx),
-                       input[0].cast<int64_t>(),
-                       at(input[1].cast<Address>()),
-                       input[2].cast<int64_t>(),
-                       input[3].cast<int64_t>(),
-                       {at(ih.first), at(ih.second)},
-                       {at(ihb.first), at(ihb.second)},
-                       {at(hh.first), at(hh.second)},
-                       {at(hhb.first), at(hhb.second)},
-                       at(h0),
-                       at(c0),
-                       at<void>(y),
-                       at<void>(h_n),
-                       at<void>(c_n),
-                       at<void>(c),
-                       at<void>(saved)};
-    const CellName name = cell_named(cell);
-    const Dtype type = dtype_named(dtype);
+template <class Call>
+void run(Kernel<Call> kernel, const How& how, Call call, const py::dict& arrays) {
+    Fields fields(arrays);
+    read(fields, call);
+    fields.end();
+    const Dtype dtype = dtype_named(how.dtype.c_str());
     py::gil_scoped_release released;
-    kernels().forward(call, name, type, threads);
+    kernel(call, how.cell.c_str(), dtype, how.threads);
 }
 
-void backward(const std::string& cell, const std::string& dtype, int threads, py::tuple sizes,
-              Address batch_sizes, Address resets, Address w_hh, Address h0, Address c0, Address y,
-              Address c, Address saved, Address dy, Address dh_n, Address dc_n, Address dc,
-              Address dgx, Address dgh, Address dh0, Address dc0, Address dw_hh, Address db_hh) {
-    const Backward call{sequence(sizes, batch_sizes, resets),
-                        at(w_hh),
-                        at(h0),
-                        at(c0),
-                        at(y),
-                        at(c),
-                        at(saved),
-                        at(dy),
-                        at(dh_n),
-                        at(dc_n),
-                        at(dc),
-                        at<void>(dgx),
-                        at<void>(dgh),
-                        at<void>(dh0),
-                        at<void>(dc0),
-                        at<void>(dw_hh),
-                        at<void>(db_hh)};
-    const CellName name = cell_named(cell);
-    const Dtype type = dtype_named(dtype);
-    py::gil_scoped_release released;
-    kernels().backward(call, name, type, threads);
+void forward(const std::string& cell, const std::string& dtype, int threads, const Sizes& sizes,
+             const py::dict& arrays) {
+    run(kernels().forward, {cell, dtype, threads}, {.seq = sequence(sizes)}, arrays);
 }
 
-void step(const std::string& cell, const std::string& dtype, int threads, int64_t B, int64_t I,
-          int64_t H, Address x, int64_t x_row, Address w_ih, Address b_ih, Address w_hh,
-          Address b_hh, Address h0, Address c0, Address h, Address c, Address y, Address c_all,
-          Address saved) {
-    const Step call{B,
-                    I,
-                    H,
-                    at(x),
-                    x_row,
-                    at(w_ih),
-                    at(b_ih),
-                    at(w_hh),
-                    at(b_hh),
-                    at(h0),
-                    at(c0),
-                    at<void>(h),
-                    at<void>(c),
-                    at<void>(y),
-                    at<void>(c_all),
-                    at<void>(saved)};
-    const CellName name = cell_named(cell);
-    const Dtype type = dtype_named(dtype);
-    py::gil_scoped_release released;
-    kernels().step(call, name, type, threads);
+void backward(const std::string& cell, const std::string& dtype, int threads, const Sizes& sizes,
+              const py::dict& arrays) {
+    run(kernels().backward, {cell, dtype, threads}, {.seq = sequence(sizes)}, arrays);
 }
 
-void gates_forward(const std::string& cell, const std::string& dtype, int threads, int64_t rows,
-                   int64_t H, Address gx, Address gh, Address state, Address h, Address c,
-                   Address c_all, Address saved) {
-    const GatesForward call{rows,        H,           at(gx),          at(gh),         at(state),
-                            at<void>(h), at<void>(c), at<void>(c_all), at<void>(saved)};
-    const CellName name = cell_named(cell);
-    const Dtype type = dtype_named(dtype);
-    py::gil_scoped_release released;
-    kernels().gates_forward(call, name, type, threads);
+// Calls whose sizes are fields as well.
+template <class Call, Kernel<Call> Kernels::* kernel>
+void sized(const std::string& cell, const std::string& dtype, int threads, const py::dict& arrays) {
+    run(kernels().*kernel, {cell, dtype, threads}, Call{}, arrays);
 }
 
-void gates_backward(const std::string& cell, const std::string& dtype, int threads, int64_t rows,
-                    int64_t H, Address dh, Address dc, Address state, Address c_all, Address saved,
-                    Address dgx, Address dgh, Address dstate) {
-    const GatesBackward call{rows,      H,         at(dh),        at(dc),        at(state),
-                             at(c_all), at(saved), at<void>(dgx), at<void>(dgh), at<void>(dstate)};
-    const CellName name = cell_named(cell);
-    const Dtype type = dtype_named(dtype);
-    py::gil_scoped_release released;
-    kernels().gates_backward(call, name, type, threads);
-}
-
-py::dict plan(const std::string& cell, const std::string& dtype, int threads, py::tuple sizes,
+py::dict plan(const std::string& cell, const std::string& dtype, int threads, const Sizes& sizes,
               int64_t I, bool packed) {
-    Sequence seq = sequence(sizes, 0, 0);
+    Sequence seq = sequence(sizes);
     const int64_t some = 0;
     if (packed) seq.batch_sizes = &some;  // the plan asks only whether there are any
-    const Plan p = kernels().plan(seq, I, cell_named(cell), dtype_named(dtype), threads);
+    const Plan p = kernels().plan(seq, I, cell.c_str(), dtype_named(dtype.c_str()), threads);
     py::dict d;
     d["row_groups"] = p.row_groups;
     d["unit_groups"] = p.unit_groups;
@@ -168,18 +163,21 @@ py::dict plan(const std::string& cell, const std::string& dtype, int threads, py
 }  // namespace
 
 PYBIND11_MODULE(_core, m) {
-    m.doc() = "Compiled CPU kernels. Checks nothing: rnn_kernels.cpu does.";
+    m.doc() = "Compiled CPU kernels. Checks nothing: rnn_kernels does.";
     m.def("isa", [] { return kernels().isa; }, "Instruction set in use.");
     m.def("vector_bytes", [] { return kernels().vector_bytes; });
     m.attr("compiler") = RNN_COMPILER;
+    m.attr("cells") = []<Cell... C>(Cells<C...>) { return py::make_tuple(C::name...); }(AllCells());
     m.def("forward", &forward);
     m.def("backward", &backward);
-    m.def("step", &step);
-    m.def("gates_forward", &gates_forward);
-    m.def("gates_backward", &gates_backward);
+    m.def("step", &sized<Step, &Kernels::step>);
+    m.def("gates_forward", &sized<GatesForward, &Kernels::gates_forward>);
+    m.def("gates_backward", &sized<GatesBackward, &Kernels::gates_backward>);
     m.def("plan", &plan);
-    m.def("prefer_large_pages",
-          [](Address data, std::size_t bytes) { prefer_large_pages(at<void>(data), bytes); });
+    m.def("prefer_large_pages", [](std::uintptr_t data, std::size_t bytes) {
+        prefer_large_pages(reinterpret_cast<void*>(data), bytes);
+    });
     m.attr("large") = large;
-    rnn::add_tensors(m);
+    add_tensors(m.ptr());
+    add_stream(m.ptr());
 }

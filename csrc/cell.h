@@ -46,4 +46,8 @@ concept Cell = requires {
     { C::name } -> std::convertible_to<const char*>;
 };
 
+// Several cells as one type.
+template <Cell... C>
+struct Cells {};
+
 }  // namespace rnn

@@ -26,14 +26,17 @@ bool equals(PyObject* found, PyObject* expected) {
     return same == 1;
 }
 
-bool in_memory(const Names& names, PyObject* tensor, PyObject* dtype, PyObject* device,
-               PyObject* shape, bool may_be_negated) {
+bool in_memory(const Names& names, const Kind& kind, PyObject* tensor, PyObject* shape) {
+    PyObject* const type = reinterpret_cast<PyObject*>(Py_TYPE(tensor));
+    if (type != kind.tensor && type != kind.parameter) return false;
     const auto get = [&](PyObject* name) { return PyObject_GetAttr(tensor, name); };
     const auto ask = [&](PyObject* name) { return PyObject_CallMethodNoArgs(tensor, name); };
-    const bool there = device == Py_None ? is(get(names.is_cpu), Py_True)  // sooner answered
-                                         : equals(get(names.device), device);
-    return there && is(get(names.dtype), dtype) && is(ask(names.is_contiguous), Py_True) &&
-           (!may_be_negated || is(ask(names.is_neg), Py_False)) && equals(get(names.shape), shape);
+    const bool there = kind.device == Py_None ? is(get(names.is_cpu), Py_True)  // sooner answered
+                                              : equals(get(names.device), kind.device);
+    return there && is(get(names.dtype), kind.dtype) && is(ask(names.is_contiguous), Py_True) &&
+           // To spare time: a parameter is negated in order only if torch._neg_view made it so.
+           (type != kind.tensor || is(ask(names.is_neg), Py_False)) &&
+           equals(get(names.shape), shape);
 }
 
 constexpr const char* about =
@@ -43,30 +46,20 @@ constexpr const char* about =
     "order as it is.";
 
 PyObject* addresses_in_memory(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    static const Names names;
     if (count < 4 || count % 2) {
         PyErr_SetString(PyExc_TypeError, about);
         return nullptr;
     }
+    const Kind kind = {args[0], args[1], args[2], args[3]};
     PyObject* found = PyTuple_New((count - 4) / 2);
     for (Py_ssize_t i = 4; found && i < count; i += 2) {
-        PyObject *tensor = args[i], *address;
-        PyObject* type = reinterpret_cast<PyObject*>(Py_TYPE(tensor));
-        if (tensor == Py_None) {
-            address = PyLong_FromLong(0);
-        } else if ((type == args[0] || type == args[1]) &&
-                   in_memory(names, tensor, args[2], args[3], args[i + 1], type == args[0])) {
-            address = PyObject_CallMethodNoArgs(tensor, names.data_ptr);
-            if (address && PyObject_Not(address)) Py_CLEAR(address);  // its memory was given back
-            if (!address && !PyErr_Occurred())
-                return Py_DECREF(found), (Py_INCREF(Py_None), Py_None);
-        } else {
+        PyObject* const address = address_in_memory(kind, args[i], args[i + 1]);
+        if (!address) {
             Py_DECREF(found);
             if (PyErr_Occurred()) return nullptr;
             Py_RETURN_NONE;
         }
-        if (!address) Py_CLEAR(found);
-        if (found) PyTuple_SET_ITEM(found, (i - 4) / 2, address);
+        PyTuple_SET_ITEM(found, (i - 4) / 2, address);
     }
     return found;
 }
@@ -79,6 +72,15 @@ PyMethodDef methods[] = {
 
 }  // namespace
 
-void add_tensors(pybind11::module_& module) { PyModule_AddFunctions(module.ptr(), methods); }
+PyObject* address_in_memory(const Kind& kind, PyObject* tensor, PyObject* shape) {
+    static const Names names;
+    if (tensor == Py_None) return PyLong_FromLong(0);
+    if (!in_memory(names, kind, tensor, shape)) return nullptr;
+    PyObject* address = PyObject_CallMethodNoArgs(tensor, names.data_ptr);
+    if (address && PyObject_Not(address)) Py_CLEAR(address);  // its memory was given back
+    return address;
+}
+
+void add_tensors(PyObject* module) { PyModule_AddFunctions(module, methods); }
 
 }  // namespace rnn

@@ -11,12 +11,11 @@ import torch  # noqa: F401  (before the compiled core, which then shares torch's
 
 from . import functional
 from .backends import backend
-from .cell_modules import GRUCell, LSTMCell
+from .backends.gpu.step_graphs import clear_graphs, record_steps
 from .conversion import convert, posing_as_torch, to_torch
+from .execution.recompute import recompute
 from .explanation import explain
-from .modules import GRU, LSTM
-from .recomputation import recompute
-from .step_graphs import clear_graphs, record_steps
+from .modules import GRU, LSTM, GRUCell, LSTMCell
 
 try:
     __version__ = version("rnn_kernels")

@@ -6,7 +6,6 @@ the very object that hooks, optimizers, lists and wrappers know.
 
 from __future__ import annotations
 
-import copy
 import copyreg
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,16 +15,12 @@ from typing import Any
 from torch import nn
 from torch.nn.utils import parametrize
 
-from .cell_modules import GRUCell, LSTMCell
-from .modules import GRU, LSTM
+from .modules.cells import GRUCell, LSTMCell
+from .modules.layers import GRU, LSTM
+from .modules.tools import Joined, Toolable, full_name, original, parametrized
 
-_OURS: dict[type[nn.Module], type[nn.Module]] = {
-    nn.LSTM: LSTM,
-    nn.GRU: GRU,
-    nn.LSTMCell: LSTMCell,
-    nn.GRUCell: GRUCell,
-}
-_TORCH = {ours: torch for torch, ours in _OURS.items()}
+_CLASSES: tuple[type[Toolable], ...] = (LSTM, GRU, LSTMCell, GRUCell)
+_OURS: dict[type[nn.Module], type[nn.Module]] = {ours.stands_in_for: ours for ours in _CLASSES}
 # What torch.nn's forward calls besides its kernel.
 _INNER = {
     "check_input",
@@ -36,13 +31,6 @@ _INNER = {
 }
 _JOINED: dict[type[nn.Module], type[nn.Module]] = {}  # one class for each, made when needed
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-
-
-class _Joined:
-    """A class of somebody else's with a layer of ours among its bases."""
-
-    __slots__ = ()
-    stands_for: type[nn.Module]
 
 
 def _blank(kind: type[nn.Module]) -> nn.Module:
@@ -79,15 +67,9 @@ def _joined(kind: type[nn.Module]) -> type[nn.Module]:
 
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "stands_for": kind,
              "__reduce_ex__": reduced}  # fmt: skip
-    bases = (ours, base, _Joined) if kind is base else (kind, ours, base, _Joined)
+    bases = (ours, base, Joined) if kind is base else (kind, ours, base, Joined)
     joined = _JOINED[kind] = type(kind.__name__, bases, names)
     return joined
-
-
-def _parametrized(kind: type[nn.Module], base: type[nn.Module]) -> type[nn.Module]:
-    """torch.nn.utils.parametrize's class of one module, on another base."""
-    own = {k: v for k, v in vars(kind).items() if k not in ("__dict__", "__weakref__")}
-    return type(kind.__name__, (base,), own)
 
 
 def _obstacle(module: nn.Module) -> str | None:
@@ -119,28 +101,17 @@ def _is_recurrent(module: nn.Module) -> bool:
 
 
 def _is_ours(module: nn.Module) -> bool:
-    return isinstance(module, tuple(_TORCH))
+    return isinstance(module, _CLASSES)
 
 
-def _converted(kind: type[nn.Module], parametrized: bool) -> type[nn.Module]:
-    if parametrized:
-        return _parametrized(kind, _converted(kind.__bases__[0], False))
+def _converted(kind: type[nn.Module], is_parametrized: bool) -> type[nn.Module]:
+    if is_parametrized:
+        return parametrized(kind, _converted(kind.__bases__[0], False))
     return _OURS.get(kind) or _joined(kind)
 
 
-def _original(kind: type[nn.Module], parametrized: bool) -> type[nn.Module] | None:
-    if parametrized:
-        base = _original(kind.__bases__[0], False)
-        return None if base is None else _parametrized(kind, base)
-    return kind.stands_for if issubclass(kind, _Joined) else _TORCH.get(kind)
-
-
-def _full(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
 def _told(name: str, kind: type, outcome: str) -> str:
-    return f"{name or '(the model itself)'}: {_full(kind)} {outcome}"
+    return f"{name or '(the model itself)'}: {full_name(kind)} {outcome}"
 
 
 def convert(model: nn.Module, report: Callable[[str], object] | None = None) -> nn.Module:
@@ -191,7 +162,7 @@ def _refusal(module: nn.Module) -> str | None:
 
 
 def _ours_of(module: nn.Module) -> type[nn.Module]:
-    return next(ours for ours in _TORCH if isinstance(module, ours))
+    return next(ours for ours in _CLASSES if isinstance(module, ours))
 
 
 def to_torch(model: nn.Module) -> nn.Module:
@@ -203,38 +174,13 @@ def to_torch(model: nn.Module) -> nn.Module:
     for name, module in model.named_modules():
         if not _is_ours(module):
             continue
-        kind = _original(type(module), parametrize.is_parametrized(module))
+        kind = original(type(module), parametrize.is_parametrized(module))
         if kind is None:
             line = _told(name, type(module), "is left: it is a subclass of a layer of ours")
             warnings.warn(f"to_torch: {line}", stacklevel=2)
         else:
             module.__class__ = kind
     return model
-
-
-def as_torch_layer(module: nn.Module) -> nn.Module:
-    """Torch's own layer for torch.jit.script, with the parameters and hooks of one of ours.
-
-    Warns:
-        UserWarning: always, because torch.jit.script puts it into the model that it is given.
-
-    Raises:
-        NotImplementedError: a subclass of ours, for which torch.nn has no layer.
-    """
-    kind = _original(type(module), parametrize.is_parametrized(module))
-    if kind is None:
-        raise NotImplementedError(
-            f"torch.jit.script cannot compile {_full(type(module))}: trace or export it instead"
-        )
-    warnings.warn(
-        f"torch.jit.script compiles torch.nn's {kind.__name__} in place of rnn_kernels', and leaves"
-        " it in the model; rnn_kernels.convert brings ours back",
-        stacklevel=4,
-    )
-    twin = kind.__new__(kind)
-    twin.__dict__ = {k: copy.copy(v) if isinstance(v, (dict, list)) else v
-                     for k, v in vars(module).items()}  # fmt: skip
-    return twin
 
 
 @contextmanager
@@ -249,12 +195,10 @@ def posing_as_torch(model: nn.Module) -> Iterator[nn.Module]:
     for module in model.modules():
         kind = type(module)
         wrapped = parametrize.is_parametrized(module)
-        original = _original(kind, wrapped) if _is_ours(module) else None
-        if original is not None and not isinstance(module, tuple(_OURS)):
+        theirs = original(kind, wrapped) if _is_ours(module) else None
+        if theirs is not None and not isinstance(module, tuple(_OURS)):
             module.__class__ = (
-                _parametrized(kind, _joined(original.__bases__[0]))
-                if wrapped
-                else _joined(original)
+                parametrized(kind, _joined(theirs.__bases__[0])) if wrapped else _joined(theirs)
             )
             posing.append((module, kind, type(module)))
     try:

@@ -6,20 +6,23 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from . import backends, step_graphs, wavefront
-from .backends import BACKENDS
-from .cells import CELLS
-from .lanes import Lanes
-from .modules import GRU, LSTM
-from .persistent import AnyPlan
-from .registration import AUTOCAST_FROM
-from .wavefront import Cut
+from .backends import BACKENDS, choose, refusals, requested
+from .backends.base import Backend
+from .backends.dispatch import order
+from .backends.gpu import step_graphs
+from .backends.gpu.lanes import Lanes
+from .backends.gpu.sequence_kernels import AnyPlan
+from .core.calls import Gradients, Kept, Kind, Recurrence, RecurrenceBackward
+from .core.cells import CELLS
+from .core.dtypes import product_dtype
+from .execution import wavefront
+from .execution.wavefront import Cut, Shape
+from .modules.base import Recurrent, cell_of
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Explanation:
         T, B, H, D: steps, rows, hidden units, directions.
         beside: how the stack is cut where its layers run side by side, else None; the plans are
             then those of layers that share the device.
+        passed_over: backends that ``auto`` would have preferred, and why each cannot run the call.
     """
 
     name: str
@@ -65,12 +69,14 @@ class Explanation:
     forward: Pass
     backward: Pass
     beside: Cut | None = None
+    passed_over: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def __str__(self) -> str:
         sizes = f"T {self.T}, B {self.B}, H {self.H}, D {self.D}, {self.dtype}".replace(
             "torch.", ""
         )
         lines = [f"{self.name}: backend {self.backend}, {sizes}"]
+        lines += [f"  not {name}: {'; '.join(why)}" for name, why in self.passed_over]
         if self.beside is not None:
             lines.append(f"  {self.beside}")
         if self.forward == self.backward:
@@ -83,14 +89,15 @@ def explain(
 ) -> list[Explanation]:
     """Prints how each recurrent layer in ``module`` runs a call ``module(input, ...)``.
 
-    That is, which backend, and on those for GPUs the plan: whether all steps run in one launch,
-    how the weights and rows are spread, and the predicted time per step; and whether the layers of
-    a stack run side by side, in training if there is anything to train. On a GPU each recurrence is
-    also timed, by itself and on random numbers. The module is called once, without gradients,
-    and with what else that does: in training mode dropout draws, and batch norms move.
+    That is, which backend, and why not those that come before it; and on backends for GPUs the
+    plan: whether all steps run in one launch, how the weights and rows are spread, and the
+    predicted time per step; and whether the layers of a stack run side by side, in training if
+    there is anything to train. On a GPU each recurrence is also timed, by itself and on random
+    numbers. The module is called once, without gradients, and with what else that does: in training
+    mode dropout draws, and batch norms move.
 
     Args:
-        module: an LSTM or GRU of this package, or anything that contains some.
+        module: a recurrent layer of this package, or anything that contains some.
         input: what it is called with, on its device; and further arguments of the call.
 
     Returns:
@@ -106,7 +113,7 @@ def explain(
     hooks = [
         layer.register_forward_pre_hook(look(name or type(layer).__name__), with_kwargs=True)
         for name, layer in module.named_modules()
-        if isinstance(layer, LSTM | GRU)
+        if isinstance(layer, Recurrent)
     ]
     try:
         with torch.no_grad():
@@ -121,65 +128,66 @@ def explain(
     return found
 
 
-def _layers(name: str, module: LSTM | GRU, input: Tensor | PackedSequence) -> list[Explanation]:
+def _layers(name: str, module: Recurrent, input: Tensor | PackedSequence) -> list[Explanation]:
     batch_sizes = input.batch_sizes if isinstance(input, PackedSequence) else None
     if batch_sizes is not None:
         T, B = len(batch_sizes), int(batch_sizes[0])
     else:
         shape = input.shape if input.dim() == 3 else input.unsqueeze(1).shape
         T, B = (shape[1], shape[0]) if module.batch_first and input.dim() == 3 else shape[:2]
-    weight, cell = module.weight_hh_l0, module.mode.lower()
-    dtype = weight.dtype
-    if torch.is_autocast_enabled(weight.device.type) and dtype in AUTOCAST_FROM:
-        dtype = torch.get_autocast_dtype(weight.device.type)
-    D, H = 1 + module.bidirectional, module.hidden_size
-    L, projected = module.num_layers, module.proj_size > 0
-    backend = backends.choose(cell, dtype, weight.device.type, projected)
-    weight, beside = weight.to(dtype), None
-    if L > 1 and D == 1 and not projected:
-        drops = module.training and module.dropout > 0
-        grads = (torch.is_grad_enabled() or drops) and any(
-            p.requires_grad for p in module.parameters()
-        )
-        call = (cell, weight, (B, H), T, L, batch_sizes is not None, grads)
-        beside = wavefront.planned(BACKENDS[backend], *call)
-    passes = [
-        _pass(backend, cell, weight, T, (B, H, D), batch_sizes, backward, L if beside else 1)
-        for backward in (False, True)
-    ]
-    return [
-        Explanation(f"{name}, layer {k}", backend, dtype, T, B, H, D, *passes, beside)
-        for k in range(L)
-    ]
+    weight, cell = module.weight_hh_l0, cell_of(module).name
+    D, H, L, projected = 1 + module.bidirectional, *_sizes(module)
+    kind = Kind(cell, product_dtype(weight), weight.device.type, projected)
+    backend = BACKENDS[choose(*kind)]
+    shape = Shape(cell, weight.to(kind.dtype), T, B, H, L, batch_sizes is not None)
+    beside = _beside(backend, module, shape) if L > 1 and D == 1 and not projected else None
+    lanes = L if beside else 1
+    passes = [_pass(backend, shape, D, batch_sizes, back, lanes) for back in (False, True)]
+    rest = (backend.name, kind.dtype, T, B, H, D, *passes, beside, _passed_over(kind, backend))
+    return [Explanation(f"{name}, layer {k}", *rest) for k in range(L)]
+
+
+def _sizes(module: Recurrent) -> tuple[int, int, bool]:
+    return module.hidden_size, module.num_layers, module.proj_size > 0
+
+
+def _passed_over(kind: Kind, chosen: Backend) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The backends before the chosen one, each with every reason; none where one was asked for."""
+    if requested() != "auto":
+        return ()
+    names = order(kind.device_type)
+    return tuple((name, refusals(name, kind)) for name in names[: names.index(chosen.name)])
+
+
+def _beside(backend: Backend, module: Recurrent, shape: Shape) -> Cut | None:
+    drops = module.training and module.dropout > 0
+    grads = (torch.is_grad_enabled() or drops) and any(p.requires_grad for p in module.parameters())
+    return wavefront.planned(backend, shape, grads)
 
 
 def _pass(
-    backend: str,
-    cell: str,
-    weight: Tensor,
-    T: int,
-    sizes: tuple[int, int, int],
+    backend: Backend,
+    shape: Shape,
+    D: int,
     batch_sizes: Tensor | None,
     backward: bool,
     beside: int,
 ) -> Pass:
-    own = BACKENDS[backend]
-    measured = None
-    if weight.is_cuda and sizes[0] and T > 1 and backend != "reference":
+    measured, T = None, shape.T
+    sizes, like = (shape.B, shape.H, D), shape.like
+    if like.is_cuda and shape.B and T > 1 and backend.name != "reference":
         # A lane has the plan of one.
-        with Lanes(weight.device, beside).on(0) if beside > 1 else nullcontext():
-            measured = measured_us(own, cell, weight, T, sizes, batch_sizes, backward)
-    if T == 1 and batch_sizes is None and backend != "reference":
+        with Lanes(like.device, beside).on(0) if beside > 1 else nullcontext():
+            measured = measured_us(backend, shape, D, batch_sizes, backward)
+    if T == 1 and batch_sizes is None and backend.name != "reference":
         return Pass(None, "a single step: two products and the gates", measured)
-    if backend in ("cpu", "reference"):
-        what = "compiled loop" if backend == "cpu" else "loop of torch operations"
-        return Pass(None, f"{what} on {torch.get_num_threads()} threads", measured)
+    if backend.loop:
+        return Pass(None, f"{backend.loop} on {torch.get_num_threads()} threads", measured)
     again = ""
-    if batch_sizes is None and step_graphs.expected(cell, weight.dtype, weight.device, T, sizes):
+    expected = step_graphs.expected(shape.cell, like.dtype, like.device, T, sizes)
+    if batch_sizes is None and expected:
         again = "; replayed from a graph from the second call on"
-    if not hasattr(own, "plan"):
-        return Pass(None, f"per step: a product and a gate kernel{again}", measured)
-    plan = own.plan(cell, weight, sizes, backward, batch_sizes is not None, beside)
+    plan = backend.plan(shape.cell, like, sizes, backward, batch_sizes is not None, beside)
     if isinstance(plan, str):
         why = f"per step, a product and a gate kernel, because {plan}{again}"
         return Pass(None, why, measured)
@@ -187,39 +195,29 @@ def _pass(
 
 
 def measured_us(
-    backend: Any,
-    cell: str,
-    weight: Tensor,
-    T: int,
-    sizes: tuple[int, int, int],
-    batch_sizes: Tensor | None,
-    backward: bool,
+    backend: Backend, shape: Shape, D: int, batch_sizes: Tensor | None, backward: bool
 ) -> float:
     """Median microseconds per step of one recurrence on random numbers.
 
     Args:
-        backend: a module of :data:`rnn_kernels.backends.BACKENDS`, or what has its ``forward`` and
-            ``backward``.
-        weight: of the dtype and on the device to measure.  sizes: B, H, D.
+        shape: ``like`` is of the dtype and on the device to measure.  D: directions.
     """
-    kind, (B, H, D) = CELLS[cell], sizes
+    kind, T, B, H, like = CELLS[shape.cell], shape.T, shape.B, shape.H, shape.like
     lead = (T, B) if batch_sizes is None else (int(batch_sizes.sum()),)
-    new, generator = weight.new_empty, torch.Generator(weight.device).manual_seed(0)
-
-    def forward(save: bool) -> tuple[Tensor | None, ...]:
-        return backend.forward(cell, gx, w, b, None, h, c, batch_sizes, None, save, False)
-
+    new, generator = like.new_empty, torch.Generator(like.device).manual_seed(0)
     gx, w, h = (
-        new(*shape).uniform_(-1, 1, generator=generator) / H**0.5
-        for shape in ((*lead, D, kind.gates * H), (D, kind.gates * H, H), (D, B, H))
+        new(*sizes).uniform_(-1, 1, generator=generator) / H**0.5
+        for sizes in ((*lead, D, kind.gates * H), (D, kind.gates * H, H), (D, B, H))
     )
     c, b = h if kind.has_c else None, new(D, kind.gates * H).zero_()
+    call = Recurrence(kind.name, gx, w, b, None, h, c, batch_sizes, None, backward, False)
     if backward:
-        y, _, _, c_all, saved = forward(True)
-        rest = (w, None, h, c, y, c_all, saved, batch_sizes, None, False, False)
+        y, _, _, c_all, saved = backend.forward(call)
+        kept = Kept(w, None, h, c, y, c_all, saved, batch_sizes, None)
+        back = RecurrenceBackward(kind.name, Gradients(y, None, None, None), kept, False, False)
 
     def run() -> None:
-        backend.backward(cell, y, None, None, None, *rest) if backward else forward(False)
+        backend.backward(back) if backward else backend.forward(call)
 
     times = []
     for _ in range(7):

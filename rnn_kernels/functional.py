@@ -1,4 +1,4 @@
-"""Functional forms of the modules: stateless layers; cells are in cell_functions.
+"""Functional forms of the modules: stateless layers, cells, and the gates alone.
 
 Sizes: T time, B batch, I input, H hidden, P projected (H without a projection), L layers, D
 directions, G gates (LSTM 4: i f g o; GRU 3: r z n), N rows of a packed sequence.
@@ -7,27 +7,17 @@ directions, G gates (LSTM 4: i f g o; GRU 3: r z n), N rows of a packed sequence
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from . import (
-    backends,
-    cell_functions,
-    fused,
-    onnx_layers,
-    ops,
-    padding,
-    portable,
-    products,
-    profiling,
-    recomputation,
-    wavefront,
-)
-from .cell_functions import gru_cell, gru_gates, lstm_cell, lstm_gates
-from .lanes import Lanes
-from .weights import Weights, joined, separate
+from .core.calls import Layer, Stack, Step
+from .core.cells import CELLS
+from .core.weights import Weights
+from .execution import layer as _layer
+from .execution import single_step
+from .execution import stack as _stack
+from .operators import gates
 
 __all__ = [
     "Weights",
@@ -56,10 +46,10 @@ def layer(
     """One layer, one or both directions: the input product, then the recurrence.
 
     Args:
-        cell: "lstm" or "gru".
+        cell: "lstm", "gru" or "rnn_tanh".
         input: (T, B, I), or (N, I) for packed rows.
         weights: one per direction.
-        h0: (D, B, P). c0: (D, B, H), LSTM only.
+        h0: (D, B, P). c0: (D, B, H), for cells that have one.
         batch_sizes: (T,) int64 on the CPU for packed rows, else None.
         resets: bool, (T, B) or (N,), or None: where true the state is zero before the step.
         cells: whether all cell states are wanted.
@@ -72,75 +62,7 @@ def layer(
         RuntimeError: sizes, dtypes or devices do not fit together, or the requested backend
             does not support the call.
     """
-    if profiling.on():
-        with profiling.named(cell, "layer"):
-            return _layer(cell, input, weights, h0, c0, batch_sizes, resets, cells)
-    return _layer(cell, input, weights, h0, c0, batch_sizes, resets, cells)
-
-
-def _layer(
-    cell: str,
-    input: Tensor,
-    weights: Sequence[Weights],
-    h0: Tensor,
-    c0: Tensor | None,
-    batch_sizes: Tensor | None,
-    resets: Tensor | None,
-    cells: bool,
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    if portable.wanted():
-        portable.refuse_extras(resets=resets, return_cells=cells)
-        if onnx_layers.wanted() and batch_sizes is None:
-            return onnx_layers.layer(cell, input, weights, h0, c0)
-        if resets is None and not cells:
-            return portable.layer(cell, input, weights, h0, c0, batch_sizes)
-    elif batch_sizes is None and input.shape[0] == 1 and weights[0].w_hr is None:
-        return cell_functions.single_step(cell, input, weights, h0, c0, resets, cells)
-    flat = [t for w in weights for t in w]
-    rows = (h0, c0, batch_sizes, resets)
-    backend = backends.choose(cell, input.dtype, input.device.type, weights[0].w_hr is not None)
-    if recomputation.applies(weights[0].w_hr, input, *flat, h0, c0):
-        *own, _ = joined(cell, weights)
-        y, h_n, c_n, c = recomputation.run(_run, cell, input, *own, *rows)
-    elif fused.applies(backend, input, *flat, *rows):
-        y, h_n, c_n, c = fused.run(backend, cell, input, weights, *rows, cells)
-    else:
-        y, h_n, c_n, c = _run(cell, input, *joined(cell, weights), *rows, cells)
-    return y, h_n, c_n, c.flatten(-2).to(y.dtype) if cells else c
-
-
-def _run(
-    cell: str,
-    input: Tensor,
-    w_ih: Tensor,
-    b_ih: Tensor | None,
-    w_hh: Tensor,
-    b_hh: Tensor | None,
-    w_hr: Tensor | None,
-    h0: Tensor,
-    c0: Tensor | None,
-    batch_sizes: Tensor | None,
-    resets: Tensor | None,
-    cells: bool,
-) -> tuple[Tensor | None, ...]:
-    """y, h_n, c_n and c as the operator gives them; weights as :func:`weights.joined` does."""
-    D = w_hh.shape[0]
-    chosen = backends.choose(cell, input.dtype, input.device.type, w_hr is not None)
-    if not torch.is_grad_enabled() and fused.applies(chosen, input, w_ih, w_hh, h0):
-        weights = separate(w_ih, b_ih, w_hh, b_hh)
-        return fused.run(chosen, cell, input, weights, h0, c0, batch_sizes, resets, cells)
-    gx = products.linear(input, w_ih, b_ih)
-    gx = gx.unsqueeze(-2) if D == 1 else gx.unflatten(-1, (D, -1))
-    # A trace may be run with gradients or without, whichever it was made with.
-    save = (
-        portable.wanted()
-        or torch.is_grad_enabled()
-        and any(t is not None and t.requires_grad for t in (gx, w_hh, b_hh, w_hr, h0, c0))
-    )
-    chosen = backends.choose(cell, gx.dtype, gx.device.type, w_hr is not None)  # as autocast has it
-    return ops.recurrence(
-        cell, gx, w_hh, b_hh, w_hr, h0, c0, batch_sizes, resets, save, cells, chosen
-    )[:4]
+    return _layer.run(Layer(cell, input, weights, h0, c0, batch_sizes, resets, cells))
 
 
 def stack(
@@ -158,42 +80,8 @@ def stack(
     lengths: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor, ...]]:
     """A stack of layers of one cell; arguments and results as in :func:`lstm`."""
-    swap = batch_first and batch_sizes is None
-    x = input.transpose(0, 1) if swap else input
-    if resets is not None and swap:
-        resets = resets.transpose(0, 1)
-    dropout = dropout if training else 0
-    run = padding.along(lengths, layer)
-    chunks = wavefront.lengths(cell, x, weights, h0, c0, batch_sizes, dropout)
-    if chunks is not None and lengths is None:
-        x, finals_h, finals_c, states = wavefront.run(
-            layer, Lanes(x.device, len(weights)), chunks, cell, x, weights, h0, c0, dropout,
-            batch_sizes, resets, cells,
-        )  # fmt: skip
-    else:
-        finals_h, finals_c, states = [], [], []
-        for k, directions in enumerate(weights):
-            if k and dropout:
-                x = F.dropout(x, dropout)
-            own = slice(k * len(directions), (k + 1) * len(directions))
-            x, h_n, c_n, c = run(
-                cell,
-                x,
-                directions,
-                h0 if len(weights) == 1 else h0[own],
-                c0 if c0 is None or len(weights) == 1 else c0[own],
-                batch_sizes=batch_sizes,
-                resets=resets,
-                cells=cells,
-            )
-            finals_h.append(h_n)
-            finals_c.append(c_n)
-            states.append(c)
-    h_n = finals_h[0] if len(weights) == 1 else torch.cat(finals_h)
-    c_n = finals_c[0] if c0 is None or len(weights) == 1 else torch.cat(finals_c)
-    if cells and swap:
-        states = [c.transpose(0, 1) for c in states]
-    return x.transpose(0, 1) if swap else x, h_n, c_n, tuple(states)
+    form = lengths, dropout if training else 0.0, batch_first
+    return _stack.run(Stack(cell, input, weights, h0, c0, batch_sizes, resets, cells, *form))
 
 
 def lstm(
@@ -232,10 +120,9 @@ def lstm(
         RuntimeError: sizes, dtypes or devices do not fit together, or the requested backend
             does not support the call.
     """
-    y, h_n, c_n, cells = stack(
-        "lstm", input, weights, *hx, dropout, training, batch_first, batch_sizes, resets,
-        return_cells, lengths,
-    )  # fmt: skip
+    form = lengths, dropout if training else 0.0, batch_first
+    call = Stack("lstm", input, weights, *hx, batch_sizes, resets, return_cells, *form)
+    y, h_n, c_n, cells = _stack.run(call)
     return (y, h_n, c_n, cells) if return_cells else (y, h_n, c_n)
 
 
@@ -259,8 +146,99 @@ def gru(
     Returns:
         y (T, B, D·H) in the layout of ``input`` and h_n (L·D, B, H).
     """
-    y, h_n, _, _ = stack(
-        "gru", input, weights, hx, None, dropout, training, batch_first, batch_sizes, resets,
-        False, lengths,
-    )  # fmt: skip
+    form = lengths, dropout if training else 0.0, batch_first
+    call = Stack("gru", input, weights, hx, None, batch_sizes, resets, False, *form)
+    y, h_n, _, _ = _stack.run(call)
     return y, h_n
+
+
+def _gates(cell: str, gx: Tensor, gh: Tensor, state: Tensor) -> tuple[Any, Any]:
+    """As in :mod:`rnn_kernels.operators.gates`, for any leading dimensions."""
+    if gx.dim() == 2:
+        return gates.gates(cell, gx, gh, state)
+    if not gx.dim() or gx.shape != gh.shape or gx.shape[:-1] != state.shape[:-1]:
+        raise RuntimeError(
+            f"{cell}_gates: expected gx and gh of one size (…, {CELLS[cell].gates}·H) and a state "
+            f"(…, H), got {list(gx.shape)}, {list(gh.shape)} and {list(state.shape)}"
+        )
+    rows = (t.flatten(0, -2) if t.dim() > 1 else t.unsqueeze(0) for t in (gx, gh, state))
+    return tuple(t if t is None else t.view(state.shape) for t in gates.gates(cell, *rows))
+
+
+def lstm_gates(gx: Tensor, gh: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """What an LSTM does with its gates, for cells with products of their own.
+
+    ``i, f, o = σ(gx + gh)``, ``g = tanh(gx + gh)``, ``c' = f ⊙ c + i ⊙ g``, ``h' = o ⊙ tanh(c')``:
+    the equations of torch.nn.LSTM, gate order i f g o. One kernel, its backward another.
+
+    Args:
+        gx: (…, 4·H), the input half of the gates before activation, biases included.
+        gh: (…, 4·H), the recurrent half.
+        c: (…, H), the cell state before the step.
+
+    Returns:
+        The new h and c, (…, H) each.
+
+    Raises:
+        RuntimeError: sizes, dtypes or devices do not fit together, or the requested backend
+            does not support the call.
+    """
+    return _gates("lstm", gx, gh, c)
+
+
+def gru_gates(gx: Tensor, gh: Tensor, h: Tensor) -> Tensor:
+    """What a GRU does with its gates, for cells with products of their own.
+
+    ``r, z = σ(gx + gh)``, ``n = tanh(gx + r ⊙ gh)``, ``h' = (1 - z) ⊙ n + z ⊙ h``: the equations of
+    torch.nn.GRU, gate order r z n. One kernel, its backward another.
+
+    Args:
+        gx: (…, 3·H), the input half of the gates before activation, its bias included.
+        gh: (…, 3·H), the recurrent half, its bias included.
+        h: (…, H), the hidden state before the step.
+
+    Returns:
+        The new h, (…, H).
+
+    Raises:
+        RuntimeError: as for :func:`lstm_gates`.
+    """
+    return _gates("gru", gx, gh, h)[0]
+
+
+def lstm_cell(
+    input: Tensor,
+    hx: tuple[Tensor, Tensor],
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One step of an LSTM, as torch.nn.LSTMCell defines it.
+
+    Args:
+        input: (B, I). hx: h and c, (B, H) each. w_ih: (4·H, I). w_hh: (4·H, H). b_ih, b_hh: (4·H).
+
+    Returns:
+        The new h and c, (B, H) each.
+    """
+    return single_step.run(Step("lstm", input, Weights(w_ih, w_hh, b_ih, b_hh), *hx))
+
+
+def gru_cell(
+    input: Tensor,
+    hx: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None,
+) -> Tensor:
+    """One step of a GRU, as torch.nn.GRUCell defines it.
+
+    Args:
+        input: (B, I). hx: h, (B, H). w_ih: (3·H, I). w_hh: (3·H, H). b_ih, b_hh: (3·H).
+
+    Returns:
+        The new h, (B, H).
+    """
+    return single_step.run(Step("gru", input, Weights(w_ih, w_hh, b_ih, b_hh), hx, None))[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from types import ModuleType
 
 # Threads that wait sleep instead of spinning, so that tests keep their pace on a busy machine.
@@ -25,13 +24,7 @@ import pytest  # noqa: E402
 import support  # noqa: E402
 from kernel_worlds import World  # noqa: E402
 from persistent_calls import cut  # noqa: E402
-
-import rnn_kernels  # noqa: E402
-from rnn_kernels.backends import BACKENDS  # noqa: E402
-from rnn_kernels.triton_plan import Facts  # noqa: E402
-
-# What Triton's interpreter plays in these tests: weights fit, which is faster there as well.
-SPACIOUS = Facts("cuda", 90, 132, True, 1 << 20)
+from running import KERNELS, running  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -47,33 +40,6 @@ def nan_in_empty_memory() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
-
-
-# Backends with kernels of their own. "emulated" is the CUDA backend on the CPU; it stands in for
-# "cuda" where there is no GPU.
-KERNELS = ["cpu", "emulated", "triton", pytest.param("cuda", marks=pytest.mark.gpu)]
-
-
-@contextmanager
-def running(name: str, test: str) -> Iterator[str]:
-    """On that backend; new tensors lie on its device. Skips the test where it cannot run."""
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        if name == "emulated":
-            patch.setitem(BACKENDS, name, emulated.backend())
-            emulated.machine().seed(emulated.seed_of(test))
-        if name == "triton" and not torch.cuda.is_available():
-            from interpreted import together
-
-            if BACKENDS[name].facts(None).target == "interpreted":
-                patch.setattr(BACKENDS[name], "facts", lambda index: SPACIOUS)
-                stack.enter_context(together(emulated.seed_of(test)))
-        why = BACKENDS[name].unavailable()
-        on_gpu = name in ("cuda", "triton") and torch.cuda.is_available()
-        if why:
-            # A backend that is off where it should be on is no reason to skip.
-            (pytest.fail if on_gpu else pytest.skip)(f"{name}: {why}")
-        with rnn_kernels.backend(name), torch.device("cuda" if on_gpu else "cpu"):
-            yield name
 
 
 @pytest.fixture(params=[*KERNELS, "reference"])
@@ -146,19 +112,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Writes the page of supported features, or fails the run where it is out of date."""
+    """Writes the page of supported features, or fails a run of all tests that it disagrees with."""
     config = session.config
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
-    page, whole = support.PAGE.read_text(), support.is_whole(config) and session.exitstatus == 0
+    page, whole = support.PAGE.read_text(), support.is_whole(config)
+    complete = whole and session.exitstatus == 0
     if config.option.write_support:
         found = RECORD.rows()
         rows = support.merged(support.read(page), found)
-        if whole:
+        if complete:
             rows = {name: rows[name] for name in found}
         support.PAGE.write_text(support.written(page, rows))
         return
-    wrong = support.complaints(page, RECORD, whole)
+    wrong = support.complaints(page, RECORD, complete) if whole else []
     if wrong:
         print("\ndocs/support.md is out of date, run `make support`:", *wrong, sep="\n  ")
         session.exitstatus = session.exitstatus or 1

@@ -1,8 +1,9 @@
 """The cells in Triton: forward and backward of one step, on tiles of rows and units.
 
-A cell has up to four gates and keeps four values for its backward; one with three gates ignores the
-fourth tile of each half. Tiles come one by one and a cell by its name, because Triton 3.2 takes
-neither tuples nor functions as arguments.
+A cell is two functions, ``NAME`` and ``NAME_backward``, and a line in each of the two below them.
+It has up to four gates and keeps up to four values for its backward; what it has fewer of it leaves
+alone, and fills with anything. Tiles come one by one and a cell by its name, because Triton 3.2
+takes neither tuples nor functions as arguments.
 """
 
 import triton
@@ -47,7 +48,7 @@ def lstm_backward(i, f, g, o, h, c_before, c, dh, dc):
     df = dc * c_before * f * (1.0 - f)
     dg = dc * i * (1.0 - g * g)
     do = dh * m * o * (1.0 - o)
-    return h, dc * f, di, df, dg, do, do
+    return tl.zeros_like(dh), dc * f, di, df, dg, do, do
 
 
 @triton.jit
@@ -68,6 +69,19 @@ def gru_backward(r, z, n, a, h, c_before, c, dh, dc):
 
 
 @triton.jit
+def rnn_tanh(x0, x1, x2, x3, r0, r1, r2, r3, h, c):
+    """torch.nn.RNN's cell with tanh."""
+    h = tanh(x0 + r0)
+    return h, c, h, h, h, h
+
+
+@triton.jit
+def rnn_tanh_backward(h_new, s1, s2, s3, h, c_before, c, dh, dc):
+    dx = dh * (1.0 - h_new * h_new)
+    return tl.zeros_like(dh), dc, dx, dx, dx, dx, dx
+
+
+@triton.jit
 def forward(CELL: tl.constexpr, x0, x1, x2, x3, r0, r1, r2, r3, h, c):
     """The new h and c, and the saved values.
 
@@ -75,9 +89,12 @@ def forward(CELL: tl.constexpr, x0, x1, x2, x3, r0, r1, r2, r3, h, c):
     """
     if CELL == "lstm":
         return lstm(x0, x1, x2, x3, r0, r1, r2, r3, h, c)
-    else:
-        tl.static_assert(CELL == "gru")
+    elif CELL == "gru":
         return gru(x0, x1, x2, x3, r0, r1, r2, r3, h, c)
+    elif CELL == "rnn_tanh":
+        return rnn_tanh(x0, x1, x2, x3, r0, r1, r2, r3, h, c)
+    else:
+        tl.static_assert(False, "cells.forward does not know this cell")
 
 
 @triton.jit
@@ -89,6 +106,12 @@ def backward(CELL: tl.constexpr, s0, s1, s2, s3, h, c_before, c, dh, dc):
     """
     if CELL == "lstm":
         return lstm_backward(s0, s1, s2, s3, h, c_before, c, dh, dc)
-    else:
-        tl.static_assert(CELL == "gru")
+    elif CELL == "gru":
         return gru_backward(s0, s1, s2, s3, h, c_before, c, dh, dc)
+    elif CELL == "rnn_tanh":
+        return rnn_tanh_backward(s0, s1, s2, s3, h, c_before, c, dh, dc)
+    else:
+        tl.static_assert(False, "cells.backward does not know this cell")
+
+
+CELLS = tuple(name for name in list(globals()) if f"{name}_backward" in globals())

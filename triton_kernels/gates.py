@@ -1,16 +1,16 @@
 """The gate kernels: one step of all rows and units, both directions.
 
-Arguments are those of rnn_kernels.gates, shapes included; pointers are None where they do not
-apply. A tile is BB rows × BH units. It has at least as many elements as its threads move in one
-16-byte access of the smaller dtype, so that no element has two owners: states are replaced in
-place.
+Arguments are those of rnn_kernels.backends.gpu.gate_kernels, shapes included; pointers are None
+where they do not apply. A tile is BB rows × BH units. It has at least as many elements as its
+threads move in one 16-byte access of the smaller dtype, so that no element has two owners: states
+are replaced in place.
 """
 
 import triton
 import triton.language as tl
 
 from .cells import backward, forward
-from .tiles import gate, put
+from .tiles import each, gate, put, put_each, with_last
 
 # Numbers that change from call to call or step to step make no kernels of their own.
 _FORWARD = ["B", *(f"{name}{d}" for d in (0, 1) for name in ("first", "rows", "leave", "cut_out"))]
@@ -43,21 +43,14 @@ def gates_forward(
     state = d * B + b  # of (D, B)
 
     # Both halves of the gates, and the states before.
-    x0 = gate(gx, row, j, mask, H, 0, G, A)
-    x1 = gate(gx, row, j, mask, H, 1, G, A)
-    x2 = gate(gx, row, j, mask, H, 2, G, A)
-    x3 = gate(gx, row, j, mask, H, 3, G, A) if G == 4 else x2
-    r0 = gate(gh, state, j, mask, H, 0, G, A)
-    r1 = gate(gh, state, j, mask, H, 1, G, A)
-    r2 = gate(gh, state, j, mask, H, 2, G, A)
-    r3 = gate(gh, state, j, mask, H, 3, G, A) if G == 4 else r2
+    x0, x1, x2, x3 = each(gx, row, j, mask, H, G, A)
+    r0, r1, r2, r3 = each(gh, state, j, mask, H, G, A)
     if b_hh is not None:
-        units = j < H
-        r0 += gate(b_hh, d, j, units, H, 0, G, A)
-        r1 += gate(b_hh, d, j, units, H, 1, G, A)
-        r2 += gate(b_hh, d, j, units, H, 2, G, A)
-        if G == 4:
-            r3 += gate(b_hh, d, j, units, H, 3, G, A)
+        b0, b1, b2, b3 = each(b_hh, d, j, j < H, H, G, A)
+        r0 += b0
+        r1 += b1
+        r2 += b2
+        r3 += b3
     h_before = gate(h, state, j, mask, H, 0, 1, A) if MIXES else x0
     c_before = x0
     if HAS_C:
@@ -71,10 +64,7 @@ def gates_forward(
     # What is kept of this step.
     put(y, row * H + j, h_new, mask)
     if saved is not None:
-        put(saved, (row * K) * H + j, s0, mask)
-        put(saved, (row * K + 1) * H + j, s1, mask)
-        put(saved, (row * K + 2) * H + j, s2, mask)
-        put(saved, (row * K + 3) * H + j, s3, mask)
+        put_each(saved, row, j, s0, s1, s2, s3, mask, H, K)
     if c_all is not None:
         put(c_all, row * H + j, c_new, mask)
 
@@ -125,10 +115,7 @@ def gates_backward(
     ends, starts = mask & (leaves == 0), comes & (arrives == 0)
 
     # What the forward left.
-    s0 = gate(saved, row, j, mask, H, 0, K, A)
-    s1 = gate(saved, row, j, mask, H, 1, K, A)
-    s2 = gate(saved, row, j, mask, H, 2, K, A)
-    s3 = gate(saved, row, j, mask, H, 3, K, A)
+    s0, s1, s2, s3 = each(saved, row, j, mask, H, K, A)
     none = tl.zeros([BB, BH], A)
     h, c, c_before = none, none, none
     if MIXES or h_before is not None:
@@ -163,28 +150,20 @@ def gates_backward(
     )
 
     # For the products after the loop, and for the one of this step.
-    put(dgx, (row * G) * H + j, g0, mask)
-    put(dgx, (row * G + 1) * H + j, g1, mask)
-    put(dgx, (row * G + 2) * H + j, g2, mask)
-    if G == 4:
-        put(dgx, (row * G + 3) * H + j, g3, mask)
+    put_each(dgx, row, j, g0, g1, g2, g3, mask, H, G)
     if dgh_last is not None:
         put(dgh_last, row * H + j, last, mask)
     if dgh is not None:
-        put(dgh, (state * G) * H + j, g0, mask)
-        put(dgh, (state * G + 1) * H + j, g1, mask)
-        if G == 4:
-            put(dgh, (state * G + 2) * H + j, g2, mask)
-        put(dgh, (state * G + G - 1) * H + j, last, mask)
+        r0, r1, r2, r3 = with_last(g0, g1, g2, last, G)
+        put_each(dgh, state, j, r0, r1, r2, r3, mask, H, G)
     if h_before is not None:
         put(h_before, row * H + j, h, mask)
 
     # For the step that the states came from.
-    if MIXES:
-        if dh0 is not None:
-            put(dh0, state * H + j, passed, mask)
-        else:
-            put(direct, state * H + j, passed, mask)
+    if dh0 is not None:
+        put(dh0, state * H + j, passed, mask)
+    elif MIXES:
+        put(direct, state * H + j, passed, mask)
     if HAS_C:
         if dc0 is not None:
             put(dc0, state * H + j, dc_before, mask)

@@ -1,7 +1,7 @@
 """The backward of a whole sequence in one launch, the last step first.
 
-Arguments are those of rnn_kernels.persistent.Backward, shapes included; pointers are None where
-they do not apply. Programs have units and rows as in the forward.
+Arguments are those of rnn_kernels.backends.gpu.sequence_kernels.Backward, shapes included; pointers
+are None where they do not apply. Programs have units and rows as in the forward.
 """
 
 import triton
@@ -10,15 +10,16 @@ import triton.language as tl
 from .cells import backward
 from .sequence import cuts, rows_of, steps_of
 from .share import as_factor, tell, wait
-from .tiles import gate, join, put, split
+from .tiles import gate, join, put, split, with_last
 
 
 @triton.jit
 def _weights(
-    w, i, top, H, G: tl.constexpr, BU: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr
-):
-    """From the gates of units i … i + BK to units top …: (4, BK, BU)."""
-    g, k = tl.arange(0, 4)[:, None, None], i + tl.arange(0, BK)[None, :, None]
+    w, i, top, H, G: tl.constexpr, W: tl.constexpr, BU: tl.constexpr, BK: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """From the gates of units i … i + BK to units top …: (W, BK, BU)."""
+    g, k = tl.arange(0, W)[:, None, None], i + tl.arange(0, BK)[None, :, None]
     j = top + tl.arange(0, BU)[None, None, :]
     mask = (k < H) & (j < H) & (g < G)
     return as_factor(tl.load(w + (j * G + g) * H + k, mask=mask, other=0.0), PRECISION)
@@ -34,10 +35,11 @@ def _weights_of_gate(w, g, H, G: tl.constexpr, BU: tl.constexpr, PRECISION: tl.c
 
 @triton.jit
 def _gradients(
-    dgx, dgh_last, row, wanted, i, H, G: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr
-):
-    """Those of the gates of units i … i + BK, for rows (1, BB, 1): (4, BB, BK)."""
-    g, k = tl.arange(0, 4)[:, None, None], i + tl.arange(0, BK)[None, None, :]
+    dgx, dgh_last, row, wanted, i, H, G: tl.constexpr, W: tl.constexpr, BK: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Those of the gates of units i … i + BK, for rows (1, BB, 1): (W, BB, BK)."""
+    g, k = tl.arange(0, W)[:, None, None], i + tl.arange(0, BK)[None, None, :]
     wanted = wanted & (k < H)
     found = tl.load(dgx + (row * G + g) * H + k, mask=wanted & (g < G), other=0.0)
     if dgh_last is not None:
@@ -88,14 +90,15 @@ def recurrence_backward(
     d, D = tl.program_id(2).to(tl.int64), tl.num_programs(2)
     top = tl.program_id(1) * BU
     j = top + tl.arange(0, BU)[None, :]
-    n = tl.arange(0, 4 * BU)[None, :]
+    W: tl.constexpr = 1 if G * K == 1 else 4  # gates and saved values of a tile
+    n = tl.arange(0, W * BU)[None, :]
     g, j4 = n // BU, top + n % BU
     at, is_saved, is_gate = g * H + j4, (g < K) & (j4 < H), (g < G) & (j4 < H)
     w += d * G * H * H
     own = ()
     for i in tl.static_range(CHUNKS if SHARED else G):
         if SHARED:
-            own = own + (_weights(w, i * BK, top, H, G, BU, BK, PRECISION),)
+            own = own + (_weights(w, i * BK, top, H, G, W, BU, BK, PRECISION),)
         else:
             own = own + (_weights_of_gate(w, i, H, G, BU, PRECISION),)
 
@@ -123,13 +126,14 @@ def recurrence_backward(
             row, active, goes_on = (first + b) * D + d, there & (b < rows), cut == 0
             h_t = tl.where(goes_on, h.to(A), 0.0)
             c_before = tl.where(goes_on, c_before, 0.0)
-            s0, s1, s2, s3 = split(s.to(A), BB, BU)
+            s0, s1, s2, s3 = split(s.to(A), W, BB, BU)
             dh_new, dc_new = dh + dh_t.to(A), dc + dc_t
 
             passed, dc_before, g0, g1, g2, g3, last = backward(
                 CELL, s0, s1, s2, s3, h_t, c_before, c, dh_new, dc_new
             )
-            put(dgx, row * G * H + at, join(g0, g1, g2, g3, BB, BU), (b < rows) & is_gate)
+            gates = join(g0, g1, g2, g3, W, BB, BU)
+            put(dgx, row * G * H + at, gates, (b < rows) & is_gate)
             if dgh_last is not None:
                 put(dgh_last, row * H + j, last, active)
             if SHARED:
@@ -147,19 +151,19 @@ def recurrence_backward(
             before = passed if MIXES else tl.zeros([BB, BU], A)
             if SHARED:
                 wait(arrived + d * groups + group, (k + 1) * tl.num_programs(1))
-                sums = tl.zeros([4, BB, BU], A)
+                sums = tl.zeros([W, BB, BU], A)
                 of, wanted = row[None, :, :], (b < rows)[None, :, :]
                 for i in tl.static_range(CHUNKS):
-                    part = _gradients(dgx, dgh_last, of, wanted, i * BK, H, G, BK, PRECISION)
+                    part = _gradients(dgx, dgh_last, of, wanted, i * BK, H, G, W, BK, PRECISION)
                     sums = tl.dot(part, own[i], sums, input_precision=PRECISION)
                 if CHUNKS == 0:
                     for i in range(0, H, BK):
-                        part = _gradients(dgx, dgh_last, of, wanted, i, H, G, BK, PRECISION)
-                        tile = _weights(w, i, top, H, G, BU, BK, PRECISION)
+                        part = _gradients(dgx, dgh_last, of, wanted, i, H, G, W, BK, PRECISION)
+                        tile = _weights(w, i, top, H, G, W, BU, BK, PRECISION)
                         sums = tl.dot(part, tile, sums, input_precision=PRECISION)
                 before += tl.sum(sums, 0)
             else:
-                parts = (g0, g1, g2 if G == 4 else last, last)
+                parts = with_last(g0, g1, g2, last, G)
                 for i in tl.static_range(G):
                     part = as_factor(parts[i].to(S), PRECISION)
                     before += tl.dot(part, own[i], input_precision=PRECISION)

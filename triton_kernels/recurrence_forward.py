@@ -1,8 +1,8 @@
 """The forward of a whole sequence in one launch.
 
-Arguments are those of rnn_kernels.persistent.Forward, shapes included; pointers are None where they
-do not apply. Program (g, u, d) has units u·BU … of rows g·BB …, and of every num_programs(0)-th
-group of rows after those, in direction d.
+Arguments are those of rnn_kernels.backends.gpu.sequence_kernels.Forward, shapes included; pointers
+are None where they do not apply. Program (g, u, d) has units u·BU … of rows g·BB …, and of every
+num_programs(0)-th group of rows after those, in direction d.
 """
 
 import triton
@@ -11,15 +11,16 @@ import triton.language as tl
 from .cells import forward
 from .sequence import cuts, rows_of, steps_of
 from .share import as_factor, tell, wait
-from .tiles import gate, join, put, split
+from .tiles import gate, join, put, split, with_last
 
 
 @triton.jit
 def _weights(
-    w, i, top, H, G: tl.constexpr, BU: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr
-):
-    """From units i … i + BK to the gates of units top …: (BK, 4 · BU)."""
-    k, n = i + tl.arange(0, BK)[:, None], tl.arange(0, 4 * BU)[None, :]
+    w, i, top, H, G: tl.constexpr, W: tl.constexpr, BU: tl.constexpr, BK: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """From units i … i + BK to the gates of units top …: (BK, W · BU)."""
+    k, n = i + tl.arange(0, BK)[:, None], tl.arange(0, W * BU)[None, :]
     g, j = n // BU, top + n % BU
     mask = (k < H) & (j < H) & (g < G)
     return as_factor(tl.load(w + (g * H + j) * H + k, mask=mask, other=0.0), PRECISION)
@@ -68,15 +69,16 @@ def recurrence_forward(
     top = tl.program_id(1) * BU
     j = top + tl.arange(0, BU)[None, :]
     # Of all gates: which, of which unit, and where that is in (G, H).
-    n = tl.arange(0, 4 * BU)[None, :]
+    W: tl.constexpr = 1 if G * K == 1 else 4  # gates and saved values of a tile
+    n = tl.arange(0, W * BU)[None, :]
     g, j4 = n // BU, top + n % BU
     at, is_gate = g * H + j4, (g < G) & (j4 < H)
     merges = is_gate & (g < G - 1) if SPLITS else is_gate
     w += d * G * H * H
     own = ()
     for i in tl.static_range(CHUNKS):
-        own = own + (_weights(w, i * BK, top, H, G, BU, BK, PRECISION),)
-    bias = tl.zeros([BB, 4 * BU], A)
+        own = own + (_weights(w, i * BK, top, H, G, W, BU, BK, PRECISION),)
+    bias = tl.zeros([BB, W * BU], A)
     if b_hh is not None:
         bias += tl.load(b_hh + d * G * H + at, mask=is_gate, other=0.0).to(A)
     none = tl.zeros([BB, BU], A)
@@ -120,16 +122,15 @@ def recurrence_forward(
                         part = _states(
                             y_before, h_before, arrives, starts, some_start, i, H, BK, PRECISION
                         )
-                        tile = _weights(w, i, top, H, G, BU, BK, PRECISION)
+                        tile = _weights(w, i, top, H, G, W, BU, BK, PRECISION)
                         r = tl.dot(part, tile, r, input_precision=PRECISION)
             else:
                 part = as_factor(h.to(S), PRECISION)
                 r = tl.dot(part, own[0], r, input_precision=PRECISION)
 
-            r0, r1, r2, r3 = split(r, BB, BU)
-            h_new, c_new, s0, s1, s2, s3 = forward(
-                CELL, none, none, x_last.to(A), none, r0, r1, r2, r3, h, c
-            )
+            r0, r1, r2, r3 = split(r, W, BB, BU)
+            x0, x1, x2, x3 = with_last(none, none, none, x_last.to(A), G)
+            h_new, c_new, s0, s1, s2, s3 = forward(CELL, x0, x1, x2, x3, r0, r1, r2, r3, h, c)
             h = tl.where(active, h_new.to(S).to(A), h)  # as others and the backward will read it
             c = tl.where(active, c_new, c)
 
@@ -139,7 +140,7 @@ def recurrence_forward(
                 tell(arrived + d * groups + group, CDNA)
             if saved is not None:
                 mask = (b < rows) & (j4 < H) & (g < K)
-                put(saved, row * K * H + at, join(s0, s1, s2, s3, BB, BU), mask)
+                put(saved, row * K * H + at, join(s0, s1, s2, s3, W, BB, BU), mask)
             if c_all is not None:
                 put(c_all, row * H + j, c, active)
             t_after = tl.where(d == 0, t + 1, t - 1)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from ..environment import ROOT
+from ..host.environment import ROOT
 from . import blocks, performance
 from .device_results import DeviceResults, devices
 from .drawing import draw, mark, mark_in

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .. import grid_tables
-from ..providers import BASELINE
-from ..table import OURS, markdown, ratio_text, ratios, shape_text, summary
+from ..providers.table import BASELINE
+from ..reporting import grid_tables
+from ..reporting.table import OURS, markdown, ratio_text, ratios, shape_text, summary
 from .device_results import DeviceResults
 from .figures import PASS_TITLES, worst_first
 from .performance import image

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from .. import machine, results
-from ..environment import Environment
-from ..results import Row
+from .. import machine
+from ..host.environment import Environment
+from ..measuring import results
+from ..measuring.results import Row
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..table import times
+from ..reporting.table import times
 from .figure import Bars, Figure, Panel
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from ..environment import ROOT
-from ..job import part_of
-from ..limits import achieved_gflops, corner_gflop, limit_gflops, step_gflop
+from ..host.environment import ROOT
 from ..machine import best
-from ..results import Row
+from ..measuring.job import part_of
+from ..measuring.results import Row
+from ..reporting.limits import achieved_gflops, corner_gflop, limit_gflops, step_gflop
+from ..reporting.table import OURS, ratios
 from ..sweep import AXES
-from ..table import OURS, ratios
 from .device_results import DeviceResults
 from .figure import Bars, Figure, Panel, Series
 

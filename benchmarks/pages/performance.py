@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..job import part_of
-from ..limits import achieved_gflops, limit_gflops, step_gflop
 from ..machine import best
-from ..providers import BASELINE, PROVIDERS
-from ..results import Row
+from ..measuring.job import part_of
+from ..measuring.results import Row
+from ..providers.table import BASELINE, PROVIDERS
+from ..reporting.limits import achieved_gflops, limit_gflops, step_gflop
+from ..reporting.table import OURS, markdown, ratio_text, ratios, shape_text, step_text, summary
 from ..sweep import AXES
-from ..table import OURS, markdown, ratio_text, ratios, shape_text, step_text, summary
 from .device_results import DeviceResults, provenance
 from .figures import AXIS_LABELS, PASS_TITLES, figures, label, sweep_rows, worst_first
 

@@ -141,7 +141,8 @@ private:
             } else if (before == Rows::initial) {
                 c_prev = load((const S*)f.c0 + start, n);
             }
-        } else {
+        }
+        if constexpr (C::mixes) {
             if (before >= 0) {
                 h_prev = load((const S*)f.y + from * H + u, n);
             } else if (before == Rows::initial) {

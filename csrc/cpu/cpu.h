@@ -7,10 +7,9 @@
 
 #include <cstdint>
 
-namespace rnn::cpu {
+#include "../dtype.h"
 
-enum class Dtype { fp32, fp64, bf16, fp16 };
-enum class CellName { lstm, gru };
+namespace rnn::cpu {
 
 // Both directions run side by side; the second one takes the steps from the last to the first.
 struct Sequence {
@@ -111,16 +110,20 @@ struct Plan {
     int64_t chunk;  // steps whose inputs are multiplied at once
 };
 
+// Throws std::invalid_argument where there is no such cell.
+template <class Call>
+using Kernel = void (*)(const Call&, const char* cell, Dtype, int threads);
+
 // One build of the kernels for one instruction set.
 struct Kernels {
     const char* isa;
     int vector_bytes;
-    void (*forward)(const Forward&, CellName, Dtype, int threads);
-    void (*backward)(const Backward&, CellName, Dtype, int threads);
-    void (*step)(const Step&, CellName, Dtype, int threads);
-    void (*gates_forward)(const GatesForward&, CellName, Dtype, int threads);
-    void (*gates_backward)(const GatesBackward&, CellName, Dtype, int threads);
-    Plan (*plan)(const Sequence&, int64_t I, CellName, Dtype, int threads);
+    Kernel<Forward> forward;
+    Kernel<Backward> backward;
+    Kernel<Step> step;
+    Kernel<GatesForward> gates_forward;
+    Kernel<GatesBackward> gates_backward;
+    Plan (*plan)(const Sequence&, int64_t I, const char* cell, Dtype, int threads);
 };
 
 // The best build that this processor runs, or the one that RNN_KERNELS_CPU_ISA names.

@@ -1,7 +1,6 @@
 // All kernels, compiled once for each instruction set: RNN_ISA names it, RNN_VECTOR_BYTES is the
 // size of its registers.
-#include "../cells/gru.h"
-#include "../cells/lstm.h"
+#include "../with_cell.h"
 #include "backward.h"
 #include "forward.h"
 #include "gates.h"
@@ -9,14 +8,6 @@
 
 namespace rnn::cpu::RNN_ISA {
 namespace {
-
-template <class F>
-void with_cell(CellName name, F&& run) {
-    switch (name) {
-        case CellName::lstm: return run.template operator()<Lstm>();
-        case CellName::gru: return run.template operator()<Gru>();
-    }
-}
 
 template <class F>
 void with_storage(Dtype dtype, F&& run) {
@@ -28,37 +19,37 @@ void with_storage(Dtype dtype, F&& run) {
     }
 }
 
-void forward(const Forward& call, CellName cell, Dtype dtype, int threads) {
+void forward(const Forward& call, const char* cell, Dtype dtype, int threads) {
     with_cell(cell, [&]<Cell C>() {
         with_storage(dtype, [&]<class S>() { ForwardPass<C, S>(call, threads).run(); });
     });
 }
 
-void backward(const Backward& call, CellName cell, Dtype dtype, int threads) {
+void backward(const Backward& call, const char* cell, Dtype dtype, int threads) {
     with_cell(cell, [&]<Cell C>() {
         with_storage(dtype, [&]<class S>() { BackwardPass<C, S>(call, threads).run(); });
     });
 }
 
-void step(const Step& call, CellName cell, Dtype dtype, int threads) {
+void step(const Step& call, const char* cell, Dtype dtype, int threads) {
     with_cell(cell, [&]<Cell C>() {
         with_storage(dtype, [&]<class S>() { StepPass<C, S>(call).run(threads); });
     });
 }
 
-void forward_gates(const GatesForward& call, CellName cell, Dtype dtype, int threads) {
+void forward_gates(const GatesForward& call, const char* cell, Dtype dtype, int threads) {
     with_cell(cell, [&]<Cell C>() {
         with_storage(dtype, [&]<class S>() { gates_forward<C, S>(call, threads); });
     });
 }
 
-void backward_gates(const GatesBackward& call, CellName cell, Dtype dtype, int threads) {
+void backward_gates(const GatesBackward& call, const char* cell, Dtype dtype, int threads) {
     with_cell(cell, [&]<Cell C>() {
         with_storage(dtype, [&]<class S>() { gates_backward<C, S>(call, threads); });
     });
 }
 
-Plan plan(const Sequence& seq, int64_t I, CellName cell, Dtype dtype, int threads) {
+Plan plan(const Sequence& seq, int64_t I, const char* cell, Dtype dtype, int threads) {
     Plan chosen{};
     with_cell(cell, [&]<Cell C>() {
         with_storage(dtype, [&]<class S>() {

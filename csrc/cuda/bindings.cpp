@@ -1,10 +1,11 @@
-// Python's view of the CUDA backend: sizes as integers, arrays as addresses (0: absent). A module
-// of its own, so that what goes wrong with CUDA on a machine leaves the CPU backend alone.
+// Python's view of the CUDA backend: sizes as integers, arrays as addresses by the names of the
+// call's fields. A module of its own, so that what goes wrong with CUDA on a machine leaves the CPU
+// backend alone.
 #include "bindings.h"
 
 #include "device.h"
-#include "gates.h"
 
+using namespace rnn;
 using namespace rnn::cuda;
 
 namespace {
@@ -13,11 +14,7 @@ namespace {
 // ends of the sequence.
 struct Steps {
     Sizes sizes;
-    const Step* table;  // (T, D), or null
-
-    Steps(py::tuple sizes, Address table)
-        : sizes{sizes[0].cast<int64_t>(), sizes[1].cast<int64_t>(), sizes[2].cast<int>()},
-          table(at<const Step>(table)) {}
+    const Step* table = nullptr;  // (T, D), or null
 
     void set(Step (&steps)[2], int64_t k) const {
         for (int d = 0; d < sizes.D; d++)
@@ -25,95 +22,113 @@ struct Steps {
     }
 };
 
-class Forward {
+void read(Fields& fields, GatesForward& call) {
+    RNN_FIELD(resets);
+    RNN_FIELD(gx);
+    RNN_FIELD(gh);
+    RNN_FIELD(b_hh);
+    RNN_FIELD(h);
+    RNN_FIELD(c0);
+    RNN_FIELD(c);
+    RNN_FIELD(h_n);
+    RNN_FIELD(c_n);
+    RNN_FIELD(y);
+    RNN_FIELD(c_all);
+    RNN_FIELD(saved);
+}
+
+void read(Fields& fields, GatesBackward& call) {
+    RNN_FIELD(resets);
+    RNN_FIELD(saved);
+    RNN_FIELD(c_all);
+    RNN_FIELD(h0);
+    RNN_FIELD(c0);
+    RNN_FIELD(y);
+    RNN_FIELD(dy);
+    RNN_FIELD(dc_all);
+    RNN_FIELD(dh_n);
+    RNN_FIELD(dc_n);
+    RNN_FIELD(dh);
+    RNN_FIELD(direct);
+    RNN_FIELD(dc);
+    RNN_FIELD(dgx);
+    RNN_FIELD(dgh);
+    RNN_FIELD(dgh_last);
+    RNN_FIELD(h_before);
+    RNN_FIELD(dh0);
+    RNN_FIELD(dc0);
+}
+
+// One call's kernels, for step after step.
+template <class Call>
+class Gates {
 public:
-    Forward(std::string cell, const std::string& storage, const std::string& product, int device,
-            Address stream, py::tuple sizes, Address table, Address resets, Address gx, Address gh,
-            Address b_hh, Address h, Address c0, Address c, Address h_n, Address c_n, Address y,
-            Address c_all, Address saved)
-        : cell_(std::move(cell)),
-          storage_(dtype_named(storage)),
-          product_(dtype_named(product)),
-          place_{device, at<CUstream_st>(stream)},
-          steps_(sizes, table),
-          call_{.sizes = steps_.sizes,
-                .gx = at(gx),
-                .gh = at(gh),
-                .b_hh = at(b_hh),
-                .h = at(h),
-                .c0 = at(c0),
-                .c = at<void>(c),
-                .h_n = at<void>(h_n),
-                .c_n = at<void>(c_n),
-                .y = at<void>(y),
-                .c_all = at<void>(c_all),
-                .saved = at<void>(saved),
-                .resets = at<const uint8_t>(resets)} {}
+    Gates(std::string cell, Dtype storage, const Place& place, const Sizes& sizes,
+          const py::dict& arrays)
+        : cell_(std::move(cell)), storage_(storage), place_(place), steps_{sizes} {
+        call_.sizes = sizes;
+        Fields fields(arrays);
+        RNN_FIELD_OF(steps_, table);
+        read(fields, call_);
+        fields.end();
+    }
+
+protected:
+    Call of_step(int64_t k) const {
+        Call call = call_;
+        steps_.set(call.steps, k);
+        return call;
+    }
+
+    std::string cell_;
+    Dtype storage_;
+    Place place_;
+
+private:
+    Steps steps_;
+    Call call_ = {};
+};
+
+class Forward : public Gates<GatesForward> {
+public:
+    Forward(Gates gates, Dtype product) : Gates(std::move(gates)), product_(product) {}
 
     // The first step reads h and c0, later ones what was left in h_n and c.
     void operator()(int64_t k) const {
-        GatesForward p = call_;
-        steps_.set(p.steps, k);
+        GatesForward p = of_step(k);
         if (k > 0) {
             p.h = p.h_n;
             p.c0 = nullptr;
         }
-        with_cell(cell_, [&]<class C>() { launch_forward<C>(p, storage_, product_, place_); });
+        with_cell(cell_.c_str(),
+                  [&]<Cell C>() { launch_forward<C>(p, storage_, product_, place_); });
     }
 
 private:
-    std::string cell_;
-    Dtype storage_, product_;
-    Place place_;
-    Steps steps_;
-    GatesForward call_;
+    Dtype product_;
 };
 
-class Backward {
+class Backward : public Gates<GatesBackward> {
 public:
-    Backward(std::string cell, const std::string& storage, int device, Address stream,
-             py::tuple sizes, Address table, Address resets, Address saved, Address c_all,
-             Address h0, Address c0, Address y, Address dy, Address dc_all, Address dh_n,
-             Address dc_n, Address dh, Address direct, Address dc, Address dgx, Address dgh,
-             Address dgh_last, Address h_before, Address dh0, Address dc0)
-        : cell_(std::move(cell)),
-          storage_(dtype_named(storage)),
-          place_{device, at<CUstream_st>(stream)},
-          steps_(sizes, table),
-          call_{.sizes = steps_.sizes,
-                .saved = at(saved),
-                .c_all = at(c_all),
-                .h0 = at(h0),
-                .c0 = at(c0),
-                .y = at(y),
-                .dy = at(dy),
-                .dc_all = at(dc_all),
-                .dh_n = at(dh_n),
-                .dc_n = at(dc_n),
-                .dh = at(dh),
-                .direct = at<void>(direct),
-                .dc = at<void>(dc),
-                .dgx = at<void>(dgx),
-                .dgh = at<void>(dgh),
-                .dgh_last = at<void>(dgh_last),
-                .h_before = at<void>(h_before),
-                .dh0 = at<void>(dh0),
-                .dc0 = at<void>(dc0),
-                .resets = at<const uint8_t>(resets)} {}
+    explicit Backward(Gates gates) : Gates(std::move(gates)) {}
 
     void operator()(int64_t k) const {
-        GatesBackward p = call_;
-        steps_.set(p.steps, k);
-        with_cell(cell_, [&]<class C>() { launch_backward<C>(p, storage_, place_); });
+        const GatesBackward p = of_step(k);
+        with_cell(cell_.c_str(), [&]<Cell C>() { launch_backward<C>(p, storage_, place_); });
     }
-
-private:
-    std::string cell_;
-    Dtype storage_;
-    Place place_;
-    Steps steps_;
-    GatesBackward call_;
 };
+
+Forward forward(const std::string& cell, const std::string& storage, const std::string& product,
+                int device, Address stream, const SizesOf& sizes, const py::dict& arrays) {
+    return {{cell, dtype_named(storage.c_str()), place_of(device, stream), sizes_of(sizes), arrays},
+            dtype_named(product.c_str())};
+}
+
+Backward backward(const std::string& cell, const std::string& storage, int device, Address stream,
+                  const SizesOf& sizes, const py::dict& arrays) {
+    return Backward(
+        {cell, dtype_named(storage.c_str()), place_of(device, stream), sizes_of(sizes), arrays});
+}
 
 py::dict describe(const Device& device) {
     py::dict d;
@@ -130,8 +145,9 @@ py::dict describe(const Device& device) {
 }  // namespace
 
 PYBIND11_MODULE(_cuda, m) {
-    m.doc() = "Compiled CUDA kernels. Checks nothing: rnn_kernels.cuda does.";
+    m.doc() = "Compiled CUDA kernels. Checks nothing: rnn_kernels does.";
     m.attr("architectures") = RNN_CUDA_ARCHITECTURES;
+    m.attr("cells") = []<Cell... C>(Cells<C...>) { return py::make_tuple(C::name...); }(AllCells());
     m.def("runtime_version", &runtime_version);
     m.def("driver_version", &driver_version);
     m.def("has_code_for", &has_code_for);
@@ -140,18 +156,13 @@ PYBIND11_MODULE(_cuda, m) {
         for (const Device& device : devices()) all.append(describe(device));
         return all;
     });
-
-    using std::string;
-    using A = Address;
     py::class_<Forward>(m, "GatesForward", py::module_local(),
                         "One call's forward gate kernels; called with a step.")
-        .def(py::init<string, string, string, int, A, py::tuple, A, A, A, A, A, A, A, A, A, A, A, A,
-                      A>())
+        .def(py::init(&forward))
         .def("__call__", &Forward::operator());
     py::class_<Backward>(m, "GatesBackward", py::module_local(),
                          "One call's backward gate kernels.")
-        .def(py::init<string, string, int, A, py::tuple, A, A, A, A, A, A, A, A, A, A, A, A, A, A,
-                      A, A, A, A, A, A>())
+        .def(py::init(&backward))
         .def("__call__", &Backward::operator());
     bind_recurrence(m);
 }

@@ -1,39 +1,30 @@
-// What both binding files read Python's arguments with.
+// What all binding files of the CUDA backend read Python's arguments with.
 #pragma once
 
 #include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
 
-#include <stdexcept>
+#include <cstdint>
 #include <string>
+#include <tuple>
 
-#include "../cells/gru.h"
-#include "../cells/lstm.h"
-#include "dtype.h"
+#include "../fields.h"
+#include "../with_cell.h"
+#include "gates/gates.h"
 
 namespace py = pybind11;
 
 using Address = std::uintptr_t;
 
-template <class T = const void>
-T* at(Address address) {
-    return reinterpret_cast<T*>(address);
+// B, H, D.
+using SizesOf = std::tuple<int64_t, int64_t, int>;
+
+inline rnn::cuda::Sizes sizes_of(const SizesOf& sizes) {
+    const auto [B, H, D] = sizes;
+    return {B, H, D};
 }
 
-template <class F>
-void with_cell(const std::string& name, const F& f) {
-    if (name == rnn::Lstm::name) return f.template operator()<rnn::Lstm>();
-    if (name == rnn::Gru::name) return f.template operator()<rnn::Gru>();
-    throw std::invalid_argument("unknown cell: " + name);
-}
-
-inline rnn::cuda::Dtype dtype_named(const std::string& name) {
-    using rnn::cuda::Dtype;
-    if (name == "float32") return Dtype::fp32;
-    if (name == "float64") return Dtype::fp64;
-    if (name == "bfloat16") return Dtype::bf16;
-    if (name == "float16") return Dtype::fp16;
-    throw std::invalid_argument("unknown dtype: " + name);
+inline rnn::cuda::Place place_of(int device, Address stream) {
+    return {device, reinterpret_cast<cudaStream_t>(stream)};
 }
 
 void bind_recurrence(py::module_& m);

@@ -1,8 +1,7 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "../cells/gru.h"
-#include "../cells/lstm.h"
+#include "../with_cell.h"
 #include "device.h"
 #include "launch.h"
 
@@ -36,19 +35,29 @@ bool agrees_with_host(int device) {
     return ran && std::abs(got - C::forward(gx, gh, x, c, saved)) < 1e-6f;
 }
 
+template <Cell... C>
+bool all_agree_with_host(int device, Cells<C...>) {
+    return (agrees_with_host<C>(device) && ...);
+}
+
+// The kernel that is asked whether there is code for a device: all are compiled for the same.
+template <Cell First, Cell... Rest>
+constexpr auto any_kernel(Cells<First, Rest...>) {
+    return one_unit<First>;
+}
+
 Device describe(int index) {
     cudaDeviceProp p;
     check(cudaGetDeviceProperties(&p, index), "cudaGetDeviceProperties");
     const OnDevice there(index);
     check(there.error, "cudaSetDevice");
-    const bool runs = agrees_with_host<Lstm>(index) && agrees_with_host<Gru>(index);
     return {p.name,
             10 * p.major + p.minor,
             p.multiProcessorCount,
             p.regsPerMultiprocessor,
             int(p.sharedMemPerBlockOptin),
             p.l2CacheSize,
-            runs};
+            all_agree_with_host(index, AllCells())};
 }
 
 }  // namespace
@@ -65,7 +74,7 @@ bool has_code_for(int device) {
     const OnDevice there(device);
     check(there.error, "cudaSetDevice");
     cudaFuncAttributes found;
-    const cudaError_t error = cudaFuncGetAttributes(&found, one_unit<Lstm>);
+    const cudaError_t error = cudaFuncGetAttributes(&found, any_kernel(AllCells()));
     cudaGetLastError();  // or the next call, anyone's, would report it
     if (error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction)
         return false;

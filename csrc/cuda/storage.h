@@ -11,7 +11,7 @@
 #include <stdexcept>
 
 #include "../cell.h"
-#include "dtype.h"
+#include "../dtype.h"
 
 namespace rnn::cuda {
 

@@ -1,0 +1,138 @@
+"""Single steps: a cell, and a layer at T = 1, each direction of which is a cell.
+
+Sizes: B batch, I input, H hidden, D directions, G gates, K saved values per unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import profiler
+
+from ..backends.base import Backend
+from ..backends.dispatch import BACKENDS, choose
+from ..core import profiling
+from ..core.calls import GatesKept, GatesResults, Layer, LayerResults, Step
+from ..core.cells import CELLS
+from ..core.dtypes import product_dtype
+from ..core.observers import plain
+from ..export import torch_layers
+from ..operators import checks, gates
+from . import products
+
+States = tuple[Tensor, Tensor | None]  # the new h and c
+
+
+def run(call: Step) -> States:
+    """One step of one direction: two products and the gates."""
+    cell, x, w, h, c = call
+    unseen = plain(x, *w[:4], h, c)
+    if not unseen and torch_layers.wanted():
+        return torch_layers.step(call)
+    dtype = x.dtype if unseen else product_dtype(x)
+    return _step(call, BACKENDS[choose(cell, dtype, x.device.type, False)], unseen)
+
+
+def _step(call: Step, backend: Backend, unseen: bool) -> States:
+    # A compiled graph has names of its own.
+    if not torch.compiler.is_compiling() and profiler._is_profiler_enabled:
+        with profiling.named(call.cell, "step"):
+            return _run(call, backend, unseen)
+    return _run(call, backend, unseen)
+
+
+def _run(call: Step, backend: Backend, unseen: bool) -> States:
+    """In one call of the backend, if it has one for so many rows and nobody watches: compilers,
+    tracers, autocast and function transforms want to see the products."""
+    cell, x, w, h, c = call
+    if not unseen or not backend.step_rows or x.dim() == 2 and x.shape[0] > backend.step_rows:
+        gx = products.linear(x, w.w_ih, w.b_ih)
+        gh = products.linear(h, w.w_hh, w.b_hh)
+        return gates.gates(cell, gx, gh, h if c is None else c, backend)
+    checks.step(call)
+    tensors = x, h, c, *w[:4]
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+        return RecurrentStep.apply(backend, call, *tensors)[:2]
+    return backend.step(call, False)[:2]
+
+
+class RecurrentStep(torch.autograd.Function):
+    """Products and gates of a step; tensors are x, h, c, w_ih, w_hh, b_ih and b_hh of the call.
+
+    The backward is the gates' and the products', which all have derivatives; what the forward saves
+    is an output, so that second derivatives flow through it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, backend: Backend, call: Step, *tensors: Tensor | None) -> GatesResults:
+        results = backend.step(call, True)
+        _, c, c_all, saved = results
+        ctx.save_for_backward(*tensors, gates.kept_c(call.cell, call.x, c, c_all), saved)
+        ctx.set_materialize_grads(False)
+        ctx.call = backend, call.cell
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        backend, cell = ctx.call
+        x, h, c, w_ih, w_hh, b_ih, b_hh, exact, saved = ctx.saved_tensors
+        kind, needed = CELLS[cell], ctx.needs_input_grad[2:]
+        kept = GatesKept(h if c is None else c, exact, saved)
+        dgx, dgh, dstate = gates.differentiate(cell, grads, kept, backend)
+        dx = products.linear(dgx, w_ih.T, None) if needed[0] else None
+        dh = products.linear(dgh, w_hh.T, None) if needed[1] else None
+        found = (
+            dx,
+            dh + dstate if kind.mixes and needed[1] else dh,
+            dstate if kind.has_c else None,
+            products.outer(dgx, x) if needed[3] else None,
+            products.outer(dgh, h) if needed[4] else None,
+            dgx.sum(0) if needed[5] else None,
+            dgh.sum(0) if needed[6] else None,
+        )
+        return None, None, *(g if n else None for g, n in zip(found, needed, strict=True))
+
+
+def layer(call: Layer, backend: Backend, unseen: bool) -> LayerResults:
+    """A layer at T = 1, without projection: nothing is stacked, and no loop set up.
+
+    Args:
+        unseen: nobody watches, see observers.plain.
+    """
+    checks.single_step(call)
+    x, resets = call.x[0], call.resets
+
+    def state(values: Tensor | None, d: int) -> Tensor | None:
+        if values is None or resets is None or d == 1:  # no step before, no boundary to cut
+            return None if values is None else values[d]
+        return values[d].masked_fill(resets[0, :, None], 0)
+
+    steps = [
+        Step(call.cell, x, w, state(call.h0, d), state(call.c0, d))
+        for d, w in enumerate(call.weights)
+    ]
+    done = [_step(step, backend, unseen) for step in steps]
+    hs, cs = zip(*done, strict=True)
+    c_n = None if call.c0 is None else _finals(cs)
+    return LayerResults(_steps(hs), _finals(hs), c_n, _steps(cs) if call.cells else None)
+
+
+# The results share no memory, since one may be changed in place; and those with gradients are no
+# views, which wrappers with hooks of their own (fully_shard) would lose sight of then.
+
+
+def _steps(values: Sequence[Tensor]) -> Tensor:
+    """(1, B, D·H) of each direction's (B, H)."""
+    if len(values) == 1:
+        return torch.stack(values)
+    return torch.cat([v.unsqueeze(0) for v in values], -1)
+
+
+def _finals(values: Sequence[Tensor]) -> Tensor:
+    """(D, B, H) of each direction's (B, H)."""
+    if len(values) == 1 and not torch.is_grad_enabled():
+        return values[0].unsqueeze(0)
+    return torch.stack(values)

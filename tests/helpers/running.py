@@ -1,0 +1,44 @@
+"""The backends that tests run on, and how each is had on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import emulated
+import pytest
+import torch
+
+import rnn_kernels
+from rnn_kernels.backends.dispatch import BACKENDS
+from rnn_kernels.backends.gpu.triton_plan import Facts
+
+# What Triton's interpreter plays in these tests: weights fit, which is faster there as well.
+SPACIOUS = Facts("cuda", 90, 132, True, 1 << 20)
+
+
+# Backends with kernels of their own. "emulated" is the CUDA backend on the CPU; it stands in for
+# "cuda" where there is no GPU.
+KERNELS = ["cpu", "emulated", "triton", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+@contextmanager
+def running(name: str, test: str) -> Iterator[str]:
+    """On that backend; new tensors lie on its device. Skips the test where it cannot run."""
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        if name == "emulated":
+            patch.setitem(BACKENDS, name, emulated.backend())
+            emulated.machine().seed(emulated.seed_of(test))
+        if name == "triton" and not torch.cuda.is_available():
+            from interpreted import together
+
+            if BACKENDS[name].facts(None).target == "interpreted":
+                patch.setattr(BACKENDS[name], "facts", lambda index: SPACIOUS)
+                stack.enter_context(together(emulated.seed_of(test)))
+        why = BACKENDS[name].unavailable()
+        on_gpu = name in ("cuda", "triton") and torch.cuda.is_available()
+        if why:
+            # A backend that is off where it should be on is no reason to skip.
+            (pytest.fail if on_gpu else pytest.skip)(f"{name}: {why}")
+        with rnn_kernels.backend(name), torch.device("cuda" if on_gpu else "cpu"):
+            yield name
