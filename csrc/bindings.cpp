@@ -121,29 +121,29 @@ struct How {
 };
 
 template <class Call>
-void run(Kernel<Call> kernel, const How& how, Call call, const py::dict& arrays) {
+void run(Kernel<Call> Kernels::* kernel, const How& how, Call call, const py::dict& arrays) {
     Fields fields(arrays);
     read(fields, call);
     fields.end();
     const Dtype dtype = dtype_named(how.dtype.c_str());
     py::gil_scoped_release released;
-    kernel(call, how.cell.c_str(), dtype, how.threads);
+    (kernels(dtype).*kernel)(call, how.cell.c_str(), dtype, how.threads);
 }
 
 void forward(const std::string& cell, const std::string& dtype, int threads, const Sizes& sizes,
              const py::dict& arrays) {
-    run(kernels().forward, {cell, dtype, threads}, {.seq = sequence(sizes)}, arrays);
+    run(&Kernels::forward, {cell, dtype, threads}, {.seq = sequence(sizes)}, arrays);
 }
 
 void backward(const std::string& cell, const std::string& dtype, int threads, const Sizes& sizes,
               const py::dict& arrays) {
-    run(kernels().backward, {cell, dtype, threads}, {.seq = sequence(sizes)}, arrays);
+    run(&Kernels::backward, {cell, dtype, threads}, {.seq = sequence(sizes)}, arrays);
 }
 
 // Calls whose sizes are fields as well.
 template <class Call, Kernel<Call> Kernels::* kernel>
 void sized(const std::string& cell, const std::string& dtype, int threads, const py::dict& arrays) {
-    run(kernels().*kernel, {cell, dtype, threads}, Call{}, arrays);
+    run(kernel, {cell, dtype, threads}, Call{}, arrays);
 }
 
 py::dict plan(const std::string& cell, const std::string& dtype, int threads, const Sizes& sizes,
@@ -151,7 +151,8 @@ py::dict plan(const std::string& cell, const std::string& dtype, int threads, co
     Sequence seq = sequence(sizes);
     const int64_t some = 0;
     if (packed) seq.batch_sizes = &some;  // the plan asks only whether there are any
-    const Plan p = kernels().plan(seq, I, cell.c_str(), dtype_named(dtype.c_str()), threads);
+    const Dtype of = dtype_named(dtype.c_str());
+    const Plan p = kernels(of).plan(seq, I, cell.c_str(), of, threads);
     py::dict d;
     d["row_groups"] = p.row_groups;
     d["unit_groups"] = p.unit_groups;

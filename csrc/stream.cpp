@@ -75,7 +75,7 @@ bool run(const cpu::Step& call, const char* cell, Dtype dtype, int threads) {
     with_cell(cell, [&]<Cell C>() { complete = C::has_c ? call.c0 && call.c : !call.c0; });
     if (!complete) return false;
     const Released released;
-    cpu::kernels().step(call, cell, dtype, threads);
+    cpu::kernels(dtype).step(call, cell, dtype, threads);
     return true;
 }
 

@@ -62,4 +62,15 @@ const Kernels& kernels() {
     return chosen;
 }
 
+const Kernels& kernels(Dtype dtype) {
+    const Kernels& chosen = kernels();
+#ifdef RNN_BF16
+    // Instructions for bfloat16 change nothing for other dtypes, so they are not compiled twice.
+    if (&chosen == &avx512_bf16::kernels && dtype != Dtype::bf16) return avx512::kernels;
+#else
+    (void)dtype;
+#endif
+    return chosen;
+}
+
 }  // namespace rnn::cpu

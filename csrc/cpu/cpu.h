@@ -130,4 +130,7 @@ struct Kernels {
 // Throws std::runtime_error when it names one that is not there.
 const Kernels& kernels();
 
+// Its kernels for a dtype.
+const Kernels& kernels(Dtype dtype);
+
 }  // namespace rnn::cpu

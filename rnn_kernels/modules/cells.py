@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,10 @@ from .tools import Toolable
 
 
 class _RecurrentCell(Toolable, nn.RNNCellBase):
-    def _weights(self) -> Weights:
-        return Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+    def _step(self, cell: str, input: Tensor, h: Tensor, c: Tensor | None) -> tuple[Tensor, Any]:
+        """The new h and c; c is None where the cell has none."""
+        weights = Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        return single_step.run(Step(cell, input, weights, h, c))
 
     def _check(self, input: Tensor, states: list[Tensor] | None) -> None:
         """Torch's own checks of sizes, in torch's words."""
@@ -87,7 +89,7 @@ class LSTMCell(_RecurrentCell):
             input = input.unsqueeze(0)
             hx = None if hx is None else (hx[0].unsqueeze(0), hx[1].unsqueeze(0))
         h, c = self._states(input, None if hx is None else [hx[0], hx[1]], 2)
-        h, c = single_step.run(Step("lstm", input, self._weights(), h, c))
+        h, c = self._step("lstm", input, h, c)
         return (h, c) if batched else (h.squeeze(0), c.squeeze(0))
 
     if TYPE_CHECKING:
@@ -131,7 +133,7 @@ class GRUCell(_RecurrentCell):
             input = input.unsqueeze(0)
             hx = None if hx is None else hx.unsqueeze(0)
         (h,) = self._states(input, None if hx is None else [hx], 1)
-        h, _ = single_step.run(Step("gru", input, self._weights(), h, None))
+        h, _ = self._step("gru", input, h, None)
         return h if batched else h.squeeze(0)
 
     if TYPE_CHECKING:

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 import rnn_kernels as rk
-from rnn_kernels.backends import cpu, reference
-from rnn_kernels.backends import dispatch as backends
-from rnn_kernels.backends.gpu import cuda, triton
+from rnn_kernels.backends import BACKENDS, choose, dispatch
+from rnn_kernels.backends.cpu import core
+from rnn_kernels.backends.gpu.cuda import CUDA
+from rnn_kernels.core.calls import Kind
 
 
 def test_unknown_name() -> None:
@@ -41,9 +42,8 @@ def test_a_gpu_that_the_build_has_no_code_for_is_named(monkeypatch: pytest.Monke
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Old GPU")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 0))
-    monkeypatch.setattr(cuda, "_cuda", emulated.backend()._cuda)
-    assert cuda.unavailable() is None
-    monkeypatch.setattr(cuda, "_cuda", SimpleNamespace(has_code_for=lambda device: False))
+    assert CUDA(emulated.backend().kernels).unavailable() is None
+    cuda = CUDA(SimpleNamespace(has_code_for=lambda device: False))
     monkeypatch.setattr(cuda, "built", lambda: "CUDA 13.0, sm_80 90a")
     assert cuda.unavailable() == "this build (CUDA 13.0, sm_80 90a) has no code for Old GPU (sm_70)"
 
@@ -54,17 +54,17 @@ def test_a_driver_that_does_not_answer_is_a_reason(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(cuda, "_cuda", SimpleNamespace(has_code_for=refuse))
+    cuda = CUDA(SimpleNamespace(has_code_for=refuse))
     assert cuda.unavailable() == "cudaSetDevice: CUDA driver version is insufficient"
 
 
 NO_GPU = """
 import torch, rnn_kernels as rk
-from rnn_kernels.backends.gpu import triton
+from rnn_kernels.core.calls import Kind
 torch.cuda.is_available = lambda: False
-print(triton.unavailable())
-print(rk.backends.dispatch.choose("gru", torch.float32, "cpu", False))
-print(triton.refuses("gru", torch.float32, "cpu", False))
+print(rk.backends.BACKENDS["triton"].unavailable())
+print(rk.choose("gru", torch.float32, "cpu", False))
+print(rk.backends.refusals("triton", Kind("gru", torch.float32, "cpu", False))[0])
 """
 NO_TRITON = "import sys; sys.modules['triton'] = None\n" + NO_GPU
 
@@ -102,35 +102,48 @@ def test_triton_that_is_off_says_why(script: str, why: str) -> None:
     ],
 )
 def test_refusals(name: str, call: tuple, why: str) -> None:
-    module = backends.BACKENDS[name]
-    assert module.refuses("lstm", *call).startswith(why)
-    assert module.refuses("lstm", torch.float16, "cpu" if name == "cpu" else "cuda", False) is None
+    there, backend = "cpu" if name == "cpu" else "cuda", BACKENDS[name]
+    off = [backend.unavailable()] if backend.unavailable() else []
+    (reason, *rest) = backend.refusals(Kind("lstm", *call))
+    assert reason.startswith(why) and rest == off
+    assert backend.refusals(Kind("lstm", torch.float16, there, False)) == off
+
+
+def test_every_reason_is_told() -> None:
+    reasons = BACKENDS["cpu"].refusals(Kind("peephole", torch.int8, "cuda", True))
+    assert reasons == [
+        "it computes on the CPU, the tensors are on cuda",
+        "it has no kernels for the cell peephole",
+        "it has no kernels for torch.int8",
+        "it has no kernels for projections (proj_size > 0)",
+    ]
+    with pytest.raises(RuntimeError, match="cannot run this lstm: it has .*; it has .* proj"):
+        dispatch.honour("cpu", Kind("lstm", torch.int8, "cpu", True))
 
 
 def test_auto_prefers_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU: CUDA, then Triton, then the reference."""
-    for module in (cuda, triton):
-        monkeypatch.setattr(module, "unavailable", lambda: None)
-    backends._refusal.cache_clear()
-    backends._chosen.cache_clear()
+    for name in ("cuda", "triton"):
+        monkeypatch.setattr(BACKENDS[name], "unavailable", lambda: None)
+    dispatch.forget()
     try:
-        assert backends.choose("gru", torch.float16, "cuda", False) == "cuda"
-        assert backends.choose("lstm", torch.float16, "cuda", True) == "reference"
-        monkeypatch.setattr(cuda, "unavailable", lambda: "gone")
-        backends._refusal.cache_clear()
-        backends._chosen.cache_clear()
-        assert backends.choose("gru", torch.float16, "cuda", False) == "triton"
+        assert choose("gru", torch.float16, "cuda", False) == "cuda"
+        assert choose("lstm", torch.float16, "cuda", True) == "reference"
+        monkeypatch.setattr(BACKENDS["cuda"], "unavailable", lambda: "gone")
+        dispatch.forget()
+        assert choose("gru", torch.float16, "cuda", False) == "triton"
     finally:
-        backends._refusal.cache_clear()
-        backends._chosen.cache_clear()
+        dispatch.forget()
 
 
 def test_requests_are_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     used = []
-    for module, name in ((cpu, "layer"), (reference, "forward")):
-        run = getattr(module, name)
+    for name, method in (("cpu", "layer"), ("reference", "forward")):
+        run = getattr(BACKENDS[name], method)
         monkeypatch.setattr(
-            module, name, lambda *a, run=run, module=module: used.append(module) or run(*a)
+            BACKENDS[name],
+            method,
+            lambda *a, run=run, name=name, **o: used.append(name) or run(*a, **o),
         )
     layer, x = rk.LSTM(3, 4), torch.randn(2, 1, 3)
     layer(x)
@@ -140,7 +153,7 @@ def test_requests_are_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
             layer(x)
         layer(x)
     layer(x)
-    assert used == [cpu, reference, cpu, reference, cpu]
+    assert used == ["cpu", "reference", "cpu", "reference", "cpu"]
 
 
 def test_a_refusal_says_why_and_auto_does_better() -> None:
@@ -154,11 +167,11 @@ def test_a_refusal_says_why_and_auto_does_better() -> None:
 def test_the_request_ends_with_its_block_and_thread() -> None:
     with pytest.raises(KeyError), rk.backend("reference"):
         raise KeyError
-    assert backends.choose("gru", torch.float32, "cpu", False) == "cpu"
+    assert choose("gru", torch.float32, "cpu", False) == "cpu"
     seen = []
     with rk.backend("reference"):
         thread = threading.Thread(
-            target=lambda: seen.append(backends.choose("gru", torch.float32, "cpu", False))
+            target=lambda: seen.append(choose("gru", torch.float32, "cpu", False))
         )
         thread.start()
         thread.join()
@@ -170,11 +183,11 @@ def test_info_names_every_backend() -> None:
         [sys.executable, "-m", "rnn_kernels", "info"], capture_output=True, text=True, check=True
     )
     assert f"torch        {torch.__version__}" in done.stdout
-    for name, module in backends.BACKENDS.items():
+    for name, module in BACKENDS.items():
         why = module.unavailable()
         line = next(t for t in done.stdout.splitlines() if t.startswith(f"  {name} "))
         assert line.split(maxsplit=1)[1] == ("on" if why is None else f"off: {why}")
-    assert cpu.core.isa() in done.stdout
+    assert core.isa() in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"]])

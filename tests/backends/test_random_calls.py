@@ -8,12 +8,14 @@ import emulated
 import pytest
 import torch
 from agreement import CLOSE, assert_close
+from backend_calls import backward, forward
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from running import KERNELS
 from torch import Tensor
 
-from rnn_kernels.backends import reference
 from rnn_kernels.backends.dispatch import BACKENDS
+from rnn_kernels.backends.reference import REFERENCE
 from rnn_kernels.core.cells import CELLS
 
 
@@ -24,18 +26,33 @@ def restore_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@settings(
-    # On a GPU new combinations of arguments compile kernels.
-    max_examples=15 if torch.cuda.is_available() else 40,
+ON_GPU = torch.cuda.is_available()
+RANDOM = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
+
+
+@pytest.mark.parametrize("kernels", [name for name in KERNELS if name != "triton"], indirect=True)
+@settings(RANDOM, max_examples=15 if ON_GPU else 40)  # on a GPU new arguments compile kernels
 @given(data=st.data())
 def test_agree_with_the_reference(kernels: str, data: st.DataObject) -> None:
+    agree(kernels, data)
+
+
+@pytest.mark.parametrize("kernels", ["triton"], indirect=True)
+@settings(RANDOM, max_examples=15 if ON_GPU else 12)  # interpreted, a call takes half a second
+@given(data=st.data())
+def test_triton_agrees_with_the_reference(kernels: str, data: st.DataObject) -> None:
+    agree(kernels, data)
+
+
+def agree(kernels: str, data: st.DataObject) -> None:
+    """A call that is drawn has the results of the reference, forward and backward."""
     draw, backend = data.draw, BACKENDS[kernels]
     kind = CELLS[draw(st.sampled_from(sorted(CELLS)))]
     # Steps that are emulated or interpreted take tens of milliseconds.
-    longest = 12 if kernels == "cpu" or torch.cuda.is_available() else 4
+    longest = 12 if kernels == "cpu" or ON_GPU else 4
     T, B, D = draw(st.integers(1, longest)), draw(st.integers(0, 20)), draw(st.integers(1, 2))
     H = draw(st.one_of(st.integers(1, 40), st.sampled_from([64, 65, 127, 128])))
     torch.set_num_threads(draw(st.integers(1, 4)))
@@ -67,8 +84,8 @@ def test_agree_with_the_reference(kernels: str, data: st.DataObject) -> None:
         batch_sizes,
         resets,
     )
-    ours = backend.forward(*call, True, True)
-    *theirs, saved = reference.forward(*call, True, True)
+    ours = forward(backend, *call, True, True)
+    *theirs, saved = forward(REFERENCE, *call, True, True)
     theirs.append(saved.to(backend.saved_dtype(dtype)))
     assert_close(ours, theirs, dtype)
 
@@ -80,7 +97,7 @@ def test_agree_with_the_reference(kernels: str, data: st.DataObject) -> None:
     w_hh, h0, c0 = call[2], call[5], call[6]
     rest = (w_hh, None, h0, c0, y, c, saved, batch_sizes, resets, True, True)
     assert_close(
-        backend.backward(kind.name, *grads, *rest),
-        reference.backward(kind.name, *grads, None, *rest),
+        backward(backend, kind.name, *grads, *rest),
+        backward(REFERENCE, kind.name, *grads, *rest),
         dtype,
     )

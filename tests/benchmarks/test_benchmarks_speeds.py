@@ -25,7 +25,7 @@ WAYS = [(False, n, rows) for n in (1, 2, 4, 8, 16) for rows in (1, 3, 16)] + [
 
 @pytest.fixture
 def kernels() -> ModuleType:
-    return emulated.backend()._cuda
+    return emulated.backend().kernels
 
 
 def measured(kernels: ModuleType, truth: speeds.Speeds) -> list[Row]:

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnn_kernels as rk
 from rnn_kernels import functional
-from rnn_kernels.backends import cpu
+from rnn_kernels.backends import BACKENDS
 from rnn_kernels.execution import fused
 
 CELLS = ("LSTM", "GRU")
@@ -22,8 +22,10 @@ CELLS = ("LSTM", "GRU")
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The cells of the layers that the CPU backend multiplied the input of."""
-    seen, layer = [], cpu.layer
-    monkeypatch.setattr(cpu, "layer", lambda cell, *a: seen.append(cell) or layer(cell, *a))
+    seen, layer = [], BACKENDS["cpu"].layer
+    monkeypatch.setattr(
+        BACKENDS["cpu"], "layer", lambda call, save: seen.append(call.cell) or layer(call, save)
+    )
     return seen
 
 

@@ -16,8 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from versions import TORCH
 
 import rnn_kernels as rk
-from rnn_kernels.execution import products
-from rnn_kernels.execution import recompute as recomputation
+from rnn_kernels.execution import products, recompute
 
 CELLS = ["LSTM", "GRU"]
 T, B, I, H = 5, 3, 4, 7
@@ -77,7 +76,7 @@ def test_without_biases(cell: str) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_in_pieces(cell: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, linear = [], products.linear
-    monkeypatch.setattr(recomputation, "PIECE", 3000)
+    monkeypatch.setattr(recompute, "PIECE", 3000)
     monkeypatch.setattr(products, "linear", lambda x, *w: rows.append(len(x)) or linear(x, *w))
     layers = (getattr(of, cell)(I, 13, batch_first=True, bidirectional=True) for of in (rk, nn))
     with rk.recompute():

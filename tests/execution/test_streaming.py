@@ -11,10 +11,12 @@ from torch.autograd import forward_ad
 from torch.nn.utils import parametrize
 
 import rnn_kernels as rk
-from rnn_kernels.backends import cpu
+from rnn_kernels.backends import BACKENDS
+from rnn_kernels.backends.cpu import core
 from rnn_kernels.execution import streaming
 
 CELLS = ("LSTM", "GRU")
+ROWS = BACKENDS["cpu"].step_rows
 DTYPES = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 0.02, torch.float16: 0.003}
 
 
@@ -123,10 +125,10 @@ def test_only_the_results_are_allocated(kind: str) -> None:
 def test_more_rows_than_pay_go_another_way(steps: list[int]) -> None:
     theirs, ours = pair("GRUCell", 3, 5)
     with torch.no_grad():
-        for B in (cpu.STEP_ROWS, cpu.STEP_ROWS + 1):
+        for B in (ROWS, ROWS + 1):
             x, h = torch.randn(B, 3).double(), torch.randn(B, 5).double()
             torch.testing.assert_close(ours(x, h), theirs(x, h))
-    assert steps == [cpu.STEP_ROWS]
+    assert steps == [ROWS]
 
 
 @pytest.mark.parametrize("kind", ["LSTMCell", "GRUCell"])
@@ -266,17 +268,17 @@ def test_on_a_gpu_the_same_bits_as_without_a_short_cut(
 def test_on_a_gpu_any_number_of_rows(kernels: str, steps: list[int]) -> None:
     theirs, ours = pair("GRUCell", 3, 5)
     with torch.no_grad():
-        for B in (1, cpu.STEP_ROWS + 1):
+        for B in (1, ROWS + 1):
             x, h = torch.randn(B, 3).double(), torch.randn(B, 5).double()
             torch.testing.assert_close(ours(x, h), theirs(x, h))
-    assert steps == [1, cpu.STEP_ROWS + 1]
+    assert steps == [1, ROWS + 1]
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_tensors_of_another_device_are_none_of_this_call(device: str) -> None:
     shape, there = (2, 3), torch.device(device)
     tensors = torch.ones(shape), torch.ones(shape, device=there)
-    find = cpu.core.addresses_in_memory
+    find = core.addresses_in_memory
     for wanted in (None, torch.device("cpu")):
         mine = find(Tensor, nn.Parameter, torch.float32, wanted, tensors[0], shape)
         assert mine == (tensors[0].data_ptr(),)

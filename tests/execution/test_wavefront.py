@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 import rnn_kernels as rk
 from rnn_kernels import functional
+from rnn_kernels.core.calls import Layer, LayerResults, Stack
 from rnn_kernels.execution import wavefront
 
 CELLS = ["LSTM", "GRU"]
@@ -27,7 +28,7 @@ def sided(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Tensors]]:
     used = []
 
     def stack(*args: object) -> tuple:
-        used.append(args[2])
+        used.append(args[1])
         return wavefront_run(*args)
 
     wavefront_run = wavefront.run
@@ -37,7 +38,7 @@ def sided(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Tensors]]:
         with monkeypatch.context() as patch:
             patch.setattr(wavefront, "lengths", lambda *call: lengths)
             patch.setattr(wavefront, "run", stack)
-            patch.setattr(functional, "Lanes", lambda device, count: InOrder())
+            patch.setattr(wavefront, "Lanes", lambda device, count: InOrder())
             results.append(run(module, args, **options))
         assert used.pop() == lengths
         return results
@@ -49,7 +50,7 @@ def sided(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Tensors]]:
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """All stacks run side by side."""
     monkeypatch.setattr(wavefront, "lengths", lambda *call: (4, 4, 3))
-    monkeypatch.setattr(functional, "Lanes", lambda device, count: InOrder())
+    monkeypatch.setattr(wavefront, "Lanes", lambda device, count: InOrder())
 
 
 def call(cell: str, L: int, form: str, module: nn.Module) -> tuple[tuple, dict]:
@@ -104,7 +105,7 @@ def test_the_same_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.no_grad():
         expected = layer(x)
         monkeypatch.setattr(wavefront, "lengths", lambda *call: (4, 4, 3))
-        monkeypatch.setattr(functional, "Lanes", lambda device, count: InOrder())
+        monkeypatch.setattr(wavefront, "Lanes", lambda device, count: InOrder())
         torch.testing.assert_close(layer(x), expected)
 
 
@@ -176,17 +177,19 @@ def test_dropout_between_layers(sided: Callable) -> None:
     assert not torch.equal(same["output[0]"], first["output[0]"])
 
 
-def test_dropout_drops_as_much_as_it_should() -> None:
+def test_dropout_drops_as_much_as_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
     """In each chunk anew, and what is left is scaled."""
     seen: list[Tensor] = []
 
-    def layer(cell: str, x: Tensor, weights: list, h: Tensor, c: None, **options: object) -> tuple:
-        seen.append(x)
-        return torch.ones_like(x), h, c, None
+    def layer(call: Layer) -> LayerResults:
+        seen.append(call.x)
+        return LayerResults(torch.ones_like(call.x), call.h0, call.c0, None)
 
     weights = [[functional.Weights(torch.zeros(1), torch.zeros(1))]] * 2
     x, h0 = torch.zeros(40, 50, 10), torch.zeros(2, 50, 10)
-    wavefront.run(layer, InOrder(), (20, 20), "gru", x, weights, h0, None, 0.3, None, None, False)
+    monkeypatch.setattr(wavefront.layer, "run", layer)
+    monkeypatch.setattr(wavefront, "Lanes", lambda device, count: InOrder())
+    wavefront.run(Stack("gru", x, weights, h0, None, dropout=0.3), (20, 20))
     dropped = [s for s in seen if s.any()]
     assert len(dropped) == 2 and not torch.equal(*dropped)
     for values in dropped:
@@ -201,7 +204,7 @@ def watched(cell: str, form: str, without: tuple[str, int] | None = None) -> Wat
     mode = Watched(3, (args[0].batch_sizes,) if "packed" in form else (), without)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wavefront, "lengths", lambda *call: (4, 4, 3))
-        patch.setattr(functional, "Lanes", lambda device, count: mode)
+        patch.setattr(wavefront, "Lanes", lambda device, count: mode)
         with mode:
             layer(*args, **options)
     mode.check_memory()

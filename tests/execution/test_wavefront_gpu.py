@@ -11,7 +11,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from torch.utils.checkpoint import checkpoint
 
 import rnn_kernels as rk
-from rnn_kernels.backends.gpu import cuda, lanes
+from rnn_kernels.backends import BACKENDS
+from rnn_kernels.backends.gpu import lanes
 from rnn_kernels.execution import wavefront
 
 pytestmark = pytest.mark.gpu
@@ -77,10 +78,11 @@ def test_the_same_numbers_every_time(
 def test_a_lane_is_planned_with_its_share(sided: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also in the backward, which runs in another thread."""
     seen: list[tuple[bool, int]] = []
+    cuda = BACKENDS["cuda"]
     plan = cuda.plan
 
     def spy(cell: str, like: Tensor, sizes: tuple, backward: bool, *rest: object) -> object:
-        seen.append((backward, lanes.beside(*cuda._stream(like.device))))
+        seen.append((backward, lanes.beside(*cuda.stream_of(like.device))))
         return plan(cell, like, sizes, backward, *rest)
 
     monkeypatch.setattr(cuda, "plan", spy)
@@ -88,7 +90,7 @@ def test_a_lane_is_planned_with_its_share(sided: Callable, monkeypatch: pytest.M
     sided()
     train(layer, x.requires_grad_(), {})
     assert sorted(seen) == [(False, L)] * 9 + [(True, L)] * 9
-    assert lanes.beside(*cuda._stream(x.device)) == 1
+    assert lanes.beside(*cuda.stream_of(x.device)) == 1
 
 
 def test_nothing_waits_for_the_device(sided: Callable) -> None:

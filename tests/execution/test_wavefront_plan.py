@@ -11,6 +11,8 @@ from torch import Tensor
 import rnn_kernels as rk
 from rnn_kernels.backends.dispatch import BACKENDS
 from rnn_kernels.backends.gpu import lanes
+from rnn_kernels.backends.gpu.speeds import SPEEDS
+from rnn_kernels.core.calls import Stack
 from rnn_kernels.core.weights import Weights
 from rnn_kernels.execution import wavefront
 
@@ -21,7 +23,8 @@ def predicted(
     kernels = emulated.backend()
     monkeypatch.setattr(kernels, "facts", lambda index: H100)
     like = torch.empty(0, dtype=torch.float16)
-    return wavefront.planned(kernels, "lstm", like, (B, H), T, L, False, backward)
+    shape = wavefront.Shape("lstm", like, T, B, H, L, False)
+    return wavefront.planned(kernels, shape, backward)
 
 
 @pytest.mark.emulated
@@ -50,12 +53,12 @@ def test_the_prediction() -> None:
     alone, shared, T, L = 500.0, 600.0, 1000, 3
     found = wavefront.cut(T, L, ((alone, shared),), True)
     K = len(found.lengths)
-    chunk = found.lengths[0] * shared + wavefront.CHUNK_NS
+    chunk = found.lengths[0] * shared + SPEEDS.chunk_ns
     assert found.ns == (K + L - 1) * chunk < found.sequential_ns
-    assert found.sequential_ns == L * (T * alone + wavefront.CHUNK_NS)
+    assert found.sequential_ns == L * (T * alone + SPEEDS.chunk_ns)
     eager = wavefront.cut(T, L, ((alone, shared),), False)
     assert len(eager.lengths) < K and eager.ns >= found.ns
-    assert eager.ns >= len(eager.lengths) * L * wavefront.HOST_NS[0]
+    assert eager.ns >= len(eager.lengths) * L * SPEEDS.host_chunk_ns[0]
     assert wavefront.cut(T, L, ((alone, 3 * alone),), True) is None
     assert wavefront.cut(32, L, ((alone, alone),), True) is None
 
@@ -161,7 +164,8 @@ def test_off_where_it_is_not_meant_for(monkeypatch: pytest.MonkeyPatch) -> None:
         dropout: float = 0,
     ) -> tuple[int, ...] | None:
         weights = [[Weights(OnCuda(20, 3), OnCuda(20, 5), w_hr=w_hr)] * D] * L
-        return wavefront.lengths("gru", x, weights, h0 or OnCuda(L * D, 1, 5), None, None, dropout)
+        h0 = h0 or OnCuda(L * D, 1, 5)
+        return wavefront.lengths(Stack("gru", x, weights, h0, None, dropout=dropout))
 
     found = wavefront.Cut((250, 250), 0, 0, False)
     backward: list[bool] = []
@@ -185,7 +189,6 @@ def test_off_where_it_is_not_meant_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lengths(torch.randn(500, 1, 3)) is None  # on the CPU
     assert lengths(OnCuda(32, 1, 3)) is None
     assert lengths(x, D=2) is None
-    assert lengths(x, L=1) is None
     assert lengths(x, w_hr=OnCuda(2, 5)) is None
     assert lengths(x, h0=OnCuda(2, 5)) is None
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
@@ -195,5 +198,5 @@ def test_off_where_it_is_not_meant_for(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_backend_without_plans() -> None:
     like = torch.empty(0)
     for name in ("cpu", "reference"):
-        call = ("gru", like, (1, 5), 1000, 2, False, False)
-        assert wavefront.planned(BACKENDS[name], *call) is None
+        shape = wavefront.Shape("gru", like, 1000, 1, 5, 2, False)
+        assert wavefront.planned(BACKENDS[name], shape, False) is None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import torch
+from backend_calls import backward, forward
 from persistent_calls import cotangents
 from torch import Tensor
 
-from rnn_kernels.backends import reference
+from rnn_kernels.backends.base import Backend
+from rnn_kernels.backends.reference import REFERENCE
 
 # Both round in the same places and differ in the order of their sums: for the halves that flips the
 # last bit of a value now and then, and a gradient sums what comes of it. So differences are held
@@ -35,18 +36,16 @@ def assert_close(
         assert difference <= bound, f"result {k}: {difference:.3g} apart, allowed {bound:.3g}"
 
 
-def check(backend: ModuleType, args: tuple[Any, ...]) -> None:
+def check(backend: Backend, args: tuple[Any, ...]) -> None:
     """Forward and backward agree with the reference to its last bits, or almost."""
     cell, dtype, w_hh, h0, c0 = args[0], args[1].dtype, args[2], args[5], args[6]
-    ours = backend.forward(*args, True, True)
-    *theirs, saved = reference.forward(*args, True, True)
+    ours = forward(backend, *args, True, True)
+    *theirs, saved = forward(REFERENCE, *args, True, True)
     theirs.append(saved.to(dtype))
     assert_close(ours, theirs, dtype)
     y, _, _, c, saved = theirs
     grads = cotangents(theirs[:4])
     rest = (w_hh, None, h0, c0, y, c, saved, *args[7:], True, True)
     assert_close(
-        backend.backward(cell, *grads, *rest),
-        reference.backward(cell, *grads, None, *rest),
-        dtype,
+        backward(backend, cell, *grads, *rest), backward(REFERENCE, cell, *grads, *rest), dtype
     )

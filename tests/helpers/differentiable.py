@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,13 +11,26 @@ from torch import Tensor
 from rnn_kernels import functional
 from rnn_kernels.functional import Weights
 
-T, B, I, H, P = 3, 2, 2, 3, 2
+
+class Sizes(NamedTuple):
+    """P is the width of a projection."""
+
+    T: int = 3
+    B: int = 2
+    I: int = 2
+    H: int = 3
+    P: int = 2
+
+
+SMALL = Sizes()
 
 
 def problem(
-    cell: str, directions: str, packing: str, resets: str, T: int = T
+    cell: str, directions: str, packing: str, resets: str, sizes: Sizes = SMALL
 ) -> tuple[Callable[..., tuple[Tensor, ...]], list[Tensor]]:
     """A function of all differentiable inputs of one layer, and those inputs."""
+    T, B, I, H, P = sizes
+    assert packing == "padded" or (T, B) == (SMALL.T, SMALL.B)
     D, gates = (2 if directions == "both" else 1), (3 if cell == "gru" else 4)
     projected = cell == "lstm projected"
     batch_sizes = torch.tensor([2, 2, 1], device="cpu") if packing == "packed" else None

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
-import sys
-from collections.abc import Callable
 from functools import cache, wraps
 from pathlib import Path
 from types import ModuleType
@@ -14,10 +11,11 @@ from typing import Any
 from zlib import crc32
 
 import pytest
+import torch
 from built import build, load
 from torch import Tensor
 
-from rnn_kernels.backends.gpu import cuda
+from rnn_kernels.backends.gpu.cuda import CUDA, Facts
 
 MODE = os.environ.get("EMULATE", "")
 if MODE not in ("", "asan"):
@@ -26,7 +24,7 @@ SANITIZED = MODE == "asan"
 
 
 # A GPU on which so little runs at once that the planner takes as few blocks as it can.
-FEW = (90, 227 << 10, (1, 1, 0, 0, 0), 0)
+FEW = Facts(90, 227 << 10, (1, 1, 0, 0, 0), 0)
 
 
 @cache
@@ -67,37 +65,38 @@ def may_touch(**buffers: Tensor) -> None:
         machine().add_buffer(t.data_ptr(), (last + 1) * t.element_size(), name)
 
 
-@cache
-def backend() -> ModuleType:
-    """The CUDA backend once more, on the emulated kernels and on tensors of the CPU."""
-    spec = importlib.util.spec_from_file_location(
-        "rnn_kernels.backends.gpu.emulated", cuda.__file__
-    )
-    copy = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(copy)
-    machine()
-    copy._cuda, copy._DEVICE_TYPE = load(_folder(), "_cuda"), "cpu"
-    copy._stream = lambda device: (0, 0)
-    copy.unavailable = lambda: None
-    copy.facts = lambda index: FEW
-    for name in ("gates_forward", "gates_backward", "recurrence_forward", "recurrence_backward"):
-        setattr(copy, name, _registering(getattr(copy, name)))
-    whole = ("recurrence_forward", "recurrence_backward")
-    for name in ("forward", "backward", "gates", "gates_grad", "one_step", *whole):
-        setattr(copy, name, _forgetting(getattr(copy, name)))
-    return copy
+class Emulated(CUDA):
+    """The CUDA backend once more, on the emulated kernels and on tensors of the CPU.
+
+    Kernels may touch the arrays of their calls, until the call that they are part of is over.
+    """
+
+    name = "emulated"
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def stream_of(self, device: torch.device) -> tuple[int, int]:
+        return 0, 0
+
+    def facts(self, index: int) -> Facts:
+        return FEW
 
 
-def _registering(launcher: Callable) -> Callable:
+def _registering(name: str) -> None:
+    launcher = getattr(CUDA, name)
+
     @wraps(launcher)
-    def registered(call: Any) -> Any:
+    def registered(self: Emulated, call: Any) -> Any:
         may_touch(**{k: v for k, v in call._asdict().items() if isinstance(v, Tensor)})
-        return launcher(call)
+        return launcher(self, call)
 
-    return registered
+    setattr(Emulated, name, registered)
 
 
-def _forgetting(function: Callable) -> Callable:
+def _forgetting(name: str) -> None:
+    function = getattr(Emulated, name)
+
     @wraps(function, assigned=())
     def forgotten(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -105,4 +104,17 @@ def _forgetting(function: Callable) -> Callable:
         finally:
             machine().remove_all_buffers()
 
-    return forgotten
+    setattr(Emulated, name, forgotten)
+
+
+WHOLE = ("recurrence_forward", "recurrence_backward")
+for _name in ("gates_forward", "gates_backward", *WHOLE):
+    _registering(_name)
+for _name in ("forward", "backward", "gates", "gates_grad", "stream", *WHOLE):
+    _forgetting(_name)
+
+
+@cache
+def backend() -> Emulated:
+    machine()
+    return Emulated(load(_folder(), "_cuda"), device_type="cpu")

@@ -8,7 +8,7 @@ import emulated
 import torch
 from torch import Tensor
 
-from rnn_kernels.backends.gpu.persistent import Plan
+from rnn_kernels.backends.gpu.cuda_plan import Plan
 from rnn_kernels.backends.gpu.precision import tf32_allowed
 from rnn_kernels.core.cells import CELLS
 
@@ -27,7 +27,7 @@ def cut(
 ) -> Plan:
     """The plan of a call, but on teams of so many blocks with so many rows each."""
     exact = like.dtype == SINGLE and not tf32_allowed()
-    found = emulated.backend()._cuda.cut(
+    found = emulated.backend().kernels.cut(
         CELLS[cell].gates, like.element_size(), exact, backward, sizes, *H100, (grid, blocks, rows)
     )
     return Plan(*(found[name] for name in Plan._fields))

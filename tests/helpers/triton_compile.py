@@ -17,12 +17,15 @@ import tempfile
 from typing import Any
 
 import torch
+from backend_calls import backward, forward, gates_grad
+from backend_calls import gates as gates_of
 from machine_code import cuobjdump
 from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 
-from rnn_kernels.backends.gpu import triton as backend
+from rnn_kernels.backends import BACKENDS
+from rnn_kernels.backends.gpu import triton as compiling
 from rnn_kernels.backends.gpu import triton_plan
 from rnn_kernels.backends.gpu.triton_plan import Facts
 from rnn_kernels.core.cells import CELLS
@@ -36,6 +39,9 @@ GPUS = {
 HALF, SINGLE, DOUBLE = torch.float16, torch.float32, torch.float64
 compiled: dict[str, tuple[Any, int]] = {}
 plan: Any = "each step by itself"
+
+
+backend = BACKENDS["triton"]
 
 
 class Driver:
@@ -53,7 +59,7 @@ class Driver:
 
 
 def compile_only(kernel: str, like: Tensor, grid: tuple, *args: Any, **constants: Any) -> None:
-    done = backend._kernels()[0][kernel].warmup(*args, grid=grid, **constants)
+    done = compiling._kernels()[0][kernel].warmup(*args, grid=grid, **constants)
     compiled[done.hash] = done, 0 if isinstance(plan, str) else plan.shared
 
 
@@ -72,18 +78,18 @@ def run(cell: str, T: int, B: int, D: int, H: int, dtype: torch.dtype, packed: b
     b_hh = values(D, kind.gates * H) if packed else None
     rows = (batch_sizes, resets)
     gx = values(*lead, D, kind.gates * H)
-    y, h_n, c_n, c, saved = backend.forward(cell, gx, w_hh, b_hh, None, h0, c0, *rows, True, False)
-    backend.forward(cell, gx, w_hh, b_hh, None, h0, c0, *rows, False, False)
+    y, h_n, c_n, c, saved = forward(backend, cell, gx, w_hh, b_hh, None, h0, c0, *rows, True, False)
+    forward(backend, cell, gx, w_hh, b_hh, None, h0, c0, *rows, False, False)
     finals = (h_n, c_n, c) if packed else (None, None, None)
-    backend.backward(cell, y, *finals, w_hh, None, h0, c0, y, c, saved, *rows, True, True)
+    backward(backend, cell, y, *finals, w_hh, None, h0, c0, y, c, saved, *rows, True, True)
 
 
 def gates(cell: str, R: int, H: int, dtype: torch.dtype) -> None:
     kind = CELLS[cell]
     gx, state = torch.zeros(R, kind.gates * H, dtype=dtype), torch.zeros(R, H, dtype=dtype)
-    h, c, c_all, saved = backend.gates(cell, gx, gx.clone(), state, True)
-    backend.gates(cell, gx, gx.clone(), state, False)
-    backend.gates_grad(cell, h, c, state, c if c_all is None else c_all, saved)
+    h, c, c_all, saved = gates_of(backend, cell, gx, gx.clone(), state, True)
+    gates_of(backend, cell, gx, gx.clone(), state, False)
+    gates_grad(backend, cell, h, c, state, c if c_all is None else c_all, saved)
 
 
 def single_steps() -> None:
@@ -102,13 +108,13 @@ def whole_sequences(cell: str) -> None:
     # What takes most registers stands for both on sm_80, whose tiles are sm_90's.
     exactly = {"90": ("tf32", "tf32x3"), "80": ("tf32x3",)}.get(sys.argv[1], ("ieee",))
     dtypes = ((HALF, "ieee"), *((SINGLE, precision) for precision in exactly))
-    for (dtype, precision), backward in itertools.product(dtypes, (False, True)):
+    for (dtype, precision), back in itertools.product(dtypes, (False, True)):
         element = dtype.itemsize
-        tiles = triton_plan.tiles(element, backward)
-        first = (list(CELLS).index(cell) + backward) % 2
+        tiles = triton_plan.tiles(element, back)
+        first = (list(CELLS).index(cell) + back) % 2
         for tile in tiles[first::2] if "half" in sys.argv else tiles:
             H = tile.block * tile.chunks or 256
-            plan = triton_plan.placed(tile, element, precision, backward, (3, H, 1), facts)
+            plan = triton_plan.placed(tile, element, precision, back, (3, H, 1), facts)
             if plan is None:  # too much shared memory
                 continue
             gx, w = torch.zeros(6, 1, kind.gates * H), torch.zeros(1, kind.gates * H, H)
@@ -117,12 +123,12 @@ def whole_sequences(cell: str) -> None:
             c, saved = torch.zeros(6, 1, H), torch.zeros(6, 1, kind.saved, H, dtype=dtype)
             c, c0 = (c, state) if kind.has_c else (None, None)
             rows = torch.tensor([3, 3]), torch.zeros(6, dtype=torch.bool)
-            if backward:
+            if back:
                 grads = (y, state, c0, c)
                 rest = (w, None, state, c0, y, c, saved, *rows, True, True)
-                backend.backward(cell, *grads, *rest)
+                backward(backend, cell, *grads, *rest)
             else:
-                backend.forward(cell, gx, w, b, None, state, c0, *rows, True, True)
+                forward(backend, cell, gx, w, b, None, state, c0, *rows, True, True)
 
 
 def report() -> None:
@@ -211,7 +217,7 @@ PLAN = backend.plan
 
 def main() -> None:
     driver.set_active(Driver())
-    backend._launch = compile_only
+    compiling._launch = compile_only
     backend.facts = lambda index: GPUS[sys.argv[1]]
     backend.plan = lambda *call: plan
     what = sys.argv[2]

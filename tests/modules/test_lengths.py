@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnn_kernels as rk
 from rnn_kernels import functional
-from rnn_kernels.execution import padded as padding
+from rnn_kernels.execution import padded
 
 T, LENGTHS = 5, [2, 0, 5, 1, 5, 3]  # in no order, and one of none
 B = len(LENGTHS)
@@ -67,17 +67,17 @@ def test_as_one_by_one(kind: str, both: bool, hx: bool, resets: bool, monkeypatc
         results, grads = found(lengths)
         torch.testing.assert_close(results, expected)
         torch.testing.assert_close(grads, list(wanted))
-    padded: list[Tensor] = []
+    given: list[Tensor] = []
 
-    def seen(run: Any, lengths: Tensor, *args: Any, **options: Any) -> Any:
-        padded.append(lengths)
-        return original(run, lengths, *args, **options)
+    def seen(call: Any, lengths: Tensor) -> Any:
+        given.append(lengths)
+        return original(call, lengths)
 
-    original = padding.layer
-    monkeypatch.setattr(padding, "layer", seen)
+    original = padded.run
+    monkeypatch.setattr(padded, "run", seen)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     results, grads = found(torch.tensor(LENGTHS))
-    assert len(padded) == 4
+    assert len(given) == 4
     torch.testing.assert_close(results, expected)
     torch.testing.assert_close(grads, list(wanted))
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from differentiable import problem
+from differentiable import Sizes, problem
 from torch import Tensor
 
 CASES = [
@@ -45,7 +45,7 @@ def test_on_cuda_kernels(
 @pytest.mark.parametrize("directions", ["one", "both"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_single_step(cell: str, directions: str) -> None:
-    function, inputs = problem(cell, directions, "padded", "reset", T=1)
+    function, inputs = problem(cell, directions, "padded", "reset", Sizes(T=1))
     assert torch.autograd.gradcheck(function, inputs)
     assert torch.autograd.gradgradcheck(function, inputs)
 
@@ -61,7 +61,9 @@ def test_reference(cell: str) -> None:
 
 
 def test_third() -> None:
-    function, inputs = problem("lstm", "one", "padded", "carried")
+    """Two steps of two units have every term that more of them have."""
+    sizes = Sizes(T=2, B=1, I=1, H=2)
+    function, inputs = problem("lstm", "one", "padded", "carried", sizes)
 
     def second(*values: Tensor) -> Tensor:
         y = function(*values)[0]

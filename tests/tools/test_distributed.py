@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import os
 import subprocess
@@ -75,13 +76,25 @@ def computed(folder: Path, ranks: int, *parts: str, gpus: bool = False) -> list[
     _, err = torchrun(ranks, script, folder, *parts, cwd=folder, gpus=gpus)
     # Torch.nn's warning that flatten_parameters() is due; its own layers on GPUs earn it.
     assert gpus or "contiguous" not in err
+    return read(folder, ranks)
+
+
+def read(folder: Path, ranks: int) -> list[dict[str, Any]]:
     return [torch.load(folder / f"{rank}.pt") for rank in range(ranks)]
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """All that two ranks find: one launch for most of the tests here."""
-    return computed(tmp_path_factory.mktemp("ranks"), RANKS, "layers", "example")
+    """All that two ranks find: one launch for most of the tests here, in whatever process."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "ranks"
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            computed(folder, RANKS, "layers", "example")
+            (folder / "done").touch()
+    return read(folder, RANKS)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import emulated
 import pytest
 import torch
+from backend_calls import backward, forward
 from kernel_worlds import World
 from torch import Tensor
 
 from rnn_kernels.backends.dispatch import BACKENDS
-from rnn_kernels.backends.gpu.gate_kernels import GatesForward
+from rnn_kernels.backends.gpu.gate_kernels import Forward
 from rnn_kernels.core.cells import CELLS
 
 H, B, T = 7, 3, 5
@@ -36,10 +37,10 @@ def results(seed: int, *call: object) -> list[Tensor]:
     backend = emulated.backend()
     emulated.machine().seed(seed)
     cell, gx, w_hh, b_hh, _, h0, c0, sizes, resets = call
-    y, h_n, c_n, c, saved = outputs = backend.forward(*call, True, True)
+    y, h_n, c_n, c, saved = outputs = forward(backend, *call, True, True)
     grads = [None if t is None else torch.ones_like(t) for t in (y, h_n, c_n, c)]
-    gradients = backend.backward(
-        cell, *grads, w_hh, None, h0, c0, y, c, saved, sizes, resets, True, True
+    gradients = backward(
+        backend, cell, *grads, w_hh, None, h0, c0, y, c, saved, sizes, resets, True, True
     )
     return [t for t in (*outputs, *gradients) if t is not None]
 
@@ -77,7 +78,7 @@ def test_buffers_end_where_they_end(name: str, monkeypatch: pytest.MonkeyPatch) 
     backend = emulated.backend()
     right = backend.gates_forward
 
-    def shortened(call: GatesForward) -> object:
+    def shortened(call: Forward) -> object:
         step = right(call)
         emulated.machine().remove_all_buffers()
         arrays = {k: v for k, v in call._asdict().items() if isinstance(v, Tensor)}

@@ -14,12 +14,13 @@ from built import build, load
 from machine_code import cuobjdump, machine_code
 from paths import ROOT, TEST_KERNELS
 
-from rnn_kernels.backends.gpu import cuda
+from rnn_kernels.backends import BACKENDS
 
 SOURCES = ROOT / "csrc" / "cuda"
 UNITS = sorted(SOURCES.glob("*.cu"))
 TEST_UNITS = sorted(TEST_KERNELS.glob("*.cu"))
 NVCC = shutil.which("nvcc")
+CUDA = BACKENDS["cuda"]
 needs_nvcc = pytest.mark.skipif(NVCC is None, reason="nvcc is not installed")
 
 
@@ -54,8 +55,8 @@ SHIPPED = {"80": len(UNITS) - 2, "90a": len(UNITS) - 2, "90": 2}
 @pytest.mark.parametrize("architecture", SHIPPED)
 def test_what_is_shipped_keeps_to_registers(architecture: str, tmp_path: Path) -> None:
     """Read off the extension, for compiling takes minutes; `make test` has it fail on warnings."""
-    assert cuda._cuda is not None, "nvcc is there, but the package was built without CUDA"
-    extract = [cuobjdump(), "-xelf", f"sm_{architecture}.cubin", cuda._cuda.__file__]
+    assert CUDA.kernels is not None, "nvcc is there, but the package was built without CUDA"
+    extract = [cuobjdump(), "-xelf", f"sm_{architecture}.cubin", CUDA.kernels.__file__]
     subprocess.run(extract, cwd=tmp_path, check=True, capture_output=True)
     cubins = list(tmp_path.iterdir())
     assert len(cubins) == SHIPPED[architecture]
@@ -136,8 +137,8 @@ def loads_of_a_step(code: str) -> dict[str, str]:
 @needs_nvcc
 def test_the_extension_imports_without_a_driver() -> None:
     """And says what it was built for."""
-    assert cuda._cuda is not None, "nvcc is there, but the package was built without CUDA"
-    assert re.fullmatch(r"CUDA \d+\.\d+, sm_80 90a", cuda.built())
+    assert CUDA.kernels is not None, "nvcc is there, but the package was built without CUDA"
+    assert re.fullmatch(r"CUDA \d+\.\d+, sm_80 90a", CUDA.built())
 
 
 # What csrc/cuda/ptx is made of, by the file of tests/kernels that uses it.

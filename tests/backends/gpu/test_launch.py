@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import rnn_kernels as rk
-from rnn_kernels.backends.gpu import cuda
+from rnn_kernels.backends import BACKENDS
 
 T, B, I, H = 7, 5, 6, 40
 on_gpu = pytest.mark.gpu
@@ -24,14 +24,12 @@ on_gpu = pytest.mark.gpu
 )
 def test_a_refused_launch_names_the_kernel_and_its_sizes(device: int, why: str) -> None:
     wide = 65535 * 128 + 1  # one block too many along the units
-    kernels = emulated.backend()._cuda
-    forward = kernels.GatesForward(
-        "lstm", "bfloat16", "float32", device, 0, (1, wide, 1), *[0] * 13
-    )
+    kernels = emulated.backend().kernels
+    forward = kernels.GatesForward("lstm", "bfloat16", "float32", device, 0, (1, wide, 1), {})
     match = rf"lstm gates_forward \(D 1, B 1, H {wide}, bfloat16, .*device {device}\): {why}"
     with pytest.raises(RuntimeError, match=match):
         forward(0)
-    backward = kernels.GatesBackward("gru", "float64", device, 0, (1, wide, 1), *[0] * 20)
+    backward = kernels.GatesBackward("gru", "float64", device, 0, (1, wide, 1), {})
     with pytest.raises(RuntimeError, match=rf"gru gates_backward \(.*float64.*: {why}"):
         backward(0)
 
@@ -211,7 +209,7 @@ def test_a_graph_of_several_sizes(gpu_backend: str) -> None:
 )
 def test_clusters_of_every_size_run_on_a_hopper() -> None:
     """They are left aside, without a word, where CUDA says that none would run."""
-    capability, shared, clusters, grid = cuda.facts(torch.cuda.current_device())
+    capability, shared, clusters, grid = BACKENDS["cuda"].facts(torch.cuda.current_device())
     assert capability == 90 and shared == 227 << 10 and all(clusters)
     assert grid == torch.cuda.get_device_properties().multi_processor_count
 

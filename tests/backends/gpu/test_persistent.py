@@ -11,14 +11,15 @@ import emulated
 import pytest
 import torch
 from agreement import assert_close, check
+from backend_calls import backward, forward
 from kernel_worlds import World
 from persistent_calls import BRAIN, HALF, SINGLE, call, cotangents
 from torch import Tensor
 
 import rnn_kernels as rk
-from rnn_kernels.backends import reference
 from rnn_kernels.backends.dispatch import BACKENDS
 from rnn_kernels.backends.gpu import persistent
+from rnn_kernels.backends.reference import REFERENCE
 
 pytestmark = pytest.mark.emulated
 
@@ -93,7 +94,7 @@ def test_agrees_with_the_reference(
     cutting.by = (blocks, rows)
     args = call(cell, dtype, H, B, T, D, form)
     if form == "forward":  # more than the backward can place
-        ours, theirs = (b.forward(*args, False, False) for b in (cutting, reference))
+        ours, theirs = (forward(b, *args, False, False) for b in (cutting, REFERENCE))
         assert_close(ours, theirs, dtype)
     else:
         check(cutting, args)
@@ -111,10 +112,10 @@ def test_every_schedule_gives_the_same_bits(
     grads, expected = None, None
     for seed in range(8):
         emulated.machine().seed(seed)
-        y, h_n, c_n, c, saved = outputs = cutting.forward(*args, True, True)
+        y, h_n, c_n, c, saved = outputs = forward(cutting, *args, True, True)
         grads = grads or cotangents([y, h_n, c_n, c])
-        results = cutting.backward(
-            cell, *grads, w_hh, None, h0, c0, y, c, saved, *args[7:], True, True
+        results = backward(
+            cutting, cell, *grads, w_hh, None, h0, c0, y, c, saved, *args[7:], True, True
         )
         results = [t for t in (*outputs, *results) if t is not None]
         expected = expected or results
@@ -149,21 +150,21 @@ def test_what_the_backward_keeps(cell: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_gates_take_the_place_of_gx() -> None:
     backend = emulated.backend()
     args = call("lstm", HALF, 20, 3, 2, 1)
-    *_, saved = backend.forward(*args, True, False, True)
+    *_, saved = forward(backend, *args, True, False, True)
     assert saved.data_ptr() == args[1].data_ptr()
 
 
 def test_a_cut_that_the_block_has_no_threads_for_is_refused(cutting: ModuleType) -> None:
     cutting.by = (1, 32)
     with pytest.raises(ValueError, match="too many rows and units for its threads"):
-        cutting.forward(*call("lstm", HALF, 160, 32, 1, 1), False, False)
+        forward(cutting, *call("lstm", HALF, 160, 32, 1, 1), False, False)
 
 
 def test_a_cut_that_does_not_fit_names_the_kernel(cutting: ModuleType) -> None:
     cutting.by = (2, 2)
     match = r"lstm recurrence_forward \(D 1, B 2, H 400, float16, 1 groups on clusters of 2, "
     with pytest.raises(RuntimeError, match=match + r"device 0\): invalid argument"):
-        cutting.forward(*call("lstm", HALF, 400, 2, 1, 1), False, False)
+        forward(cutting, *call("lstm", HALF, 400, 2, 1, 1), False, False)
 
 
 @pytest.mark.parametrize("dtype", [HALF, BRAIN, SINGLE])
@@ -174,12 +175,28 @@ def test_a_grid_waits_for_no_nan(dtype: torch.dtype, cutting: ModuleType) -> Non
     w, b, w_hr, h0 = rest[:4]
     h0.view(torch.int32).fill_(-1)
     gx[..., 16:32] = torch.inf  # z is 1: h stays what it is
-    y, h_n, *_, saved = cutting.forward(cell, gx, *rest, True, False)
+    y, h_n, *_, saved = forward(cutting, cell, gx, *rest, True, False)
     assert y.isnan().all() and h_n.isnan().all()
     dy = torch.empty_like(y)
     dy.view(torch.int32).fill_(-1)
-    grads = cutting.backward(
-        cell, dy, None, None, None, w, w_hr, h0, None, y, None, saved, None, None, True, True
+    grads = backward(
+        cutting,
+        cell,
+        dy,
+        None,
+        None,
+        None,
+        w,
+        w_hr,
+        h0,
+        None,
+        y,
+        None,
+        saved,
+        None,
+        None,
+        True,
+        True,
     )
     assert grads[0].isnan().all() and grads[4].isnan().all()
 
@@ -187,7 +204,7 @@ def test_a_grid_waits_for_no_nan(dtype: torch.dtype, cutting: ModuleType) -> Non
 def test_a_grid_that_would_not_run_at_once_is_refused(cutting: ModuleType) -> None:
     cutting.by = (140, 1, True)
     with pytest.raises(RuntimeError, match=r"on grids of 140, device 0\): too many blocks"):
-        cutting.forward(*call("lstm", HALF, 1120, 1, 1, 1), False, False)
+        forward(cutting, *call("lstm", HALF, 1120, 1, 1, 1), False, False)
 
 
 def test_a_peer_that_never_sends_is_not_waited_for_forever() -> None:
@@ -202,9 +219,9 @@ def test_a_row_without_steps_is_left_alone_by_infinite_weights(cutting: ModuleTy
     w[0, 0, 0] = torch.inf
     sizes, grads = torch.tensor([1, 1]), [torch.ones(2, 8).half(), torch.ones_like(h0)]
     args = (cell, gx[:, :1].flatten(0, 1), w, b, None, h0, c0, sizes, None)
-    y, _, _, c, saved = cutting.forward(*args, True, True)
-    _, _, _, _, dh0, dc0 = cutting.backward(
-        cell, *grads, None, None, w, None, h0, c0, y, c, saved, sizes, None, False, False
+    y, _, _, c, saved = forward(cutting, *args, True, True)
+    _, _, _, _, dh0, dc0 = backward(
+        cutting, cell, *grads, None, None, w, None, h0, c0, y, c, saved, sizes, None, False, False
     )
     assert torch.equal(dh0[0, 1], torch.ones(8).half()) and torch.equal(dc0[0, 1], torch.zeros(8))
 

@@ -8,6 +8,7 @@ from types import ModuleType
 import emulated
 import pytest
 import torch
+from backend_calls import backward, forward
 from persistent_calls import SINGLE, call
 from rounding import as_tf32
 
@@ -32,7 +33,7 @@ def test_float32_rounds_factors_to_tf32_and_nothing_else(
     kind = CELLS[cell]
     args = call(cell, SINGLE, H, 5, 1, 1)
     _, gx, w, b, _, h0, c0, *_ = args
-    ours = cutting.forward(*args, True, True)
+    ours = forward(cutting, *args, True, True)
     gh = (as_tf32(h0[0]) @ as_tf32(w[0]).T + b[0]).unflatten(1, (kind.gates, H)).unbind(1)
     c_before = h0[0] if c0 is None else c0[0]
     h, c, saved = kind.step(
@@ -43,10 +44,8 @@ def test_float32_rounds_factors_to_tf32_and_nothing_else(
     torch.testing.assert_close(ours[4][0, :, 0], torch.stack(saved, 1), **close)
 
     dy = torch.randn(1, 5, H)
-    got = cutting.backward(
-        cell, dy, None, None, None, w, None, h0, c0, *ours[0:1], ours[3], ours[4], None, None,
-        False, False,
-    )  # fmt: skip
+    kept = (w, None, h0, c0, ours[0], ours[3], ours[4], None, None)
+    got = backward(cutting, cell, dy, None, None, None, *kept, False, False)
     zeros = torch.zeros_like(h)
     dgx, dgh, direct, _ = kind.step_backward(
         ours[4][0, :, 0].unbind(1), h0[0], c_before, c if kind.has_c else h, dy[0], zeros,
@@ -75,7 +74,7 @@ def test_float32_is_as_exact_as_torch(cell: str, by: tuple, cutting: ModuleType)
     args = call(cell, SINGLE, H, 3, 1, 1)
     _, gx, w, b, _, h0, c0, *_ = args
     gx.zero_(), w.mul_(0.3), b.zero_()  # where sigmoid and tanh do not saturate
-    gates = cutting.forward(*args, True, False)[4][0, :, 0]
+    gates = forward(cutting, *args, True, False)[4][0, :, 0]
     sums = (h0[0].double() @ w[0].double().T).unflatten(1, (-1, H))
     theirs = (h0[0] @ w[0].T).unflatten(1, (-1, H))
     for k in range(2):  # i and f, or r and z
@@ -91,7 +90,7 @@ def test_an_infinite_factor_of_float32(cutting: ModuleType) -> None:
     w, h0 = args[2], args[5]
     w[0, 0, 0], w[0, 1, 3], w[0, 2, 5] = torch.inf, -torch.inf, 3e38
     h0[0, :, (0, 3, 5)] = torch.tensor([1.0, -1.0, 1.5])[:, None]
-    r = cutting.forward(*args, True, False)[4][0, :, 0, 0]
+    r = forward(cutting, *args, True, False)[4][0, :, 0, 0]
     expected = (h0[0] @ w[0, :3].T).sigmoid()
     assert r[:, :3].isfinite().all() and torch.equal(r[:, :2], expected[:, :2])
 

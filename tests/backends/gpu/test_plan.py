@@ -24,7 +24,7 @@ def plan(
     facts: tuple = H100,
     exact: bool = False,
 ) -> dict:
-    return emulated.backend()._cuda.plan(gates, element, exact, backward, (B, H, D), *facts)
+    return emulated.backend().kernels.plan(gates, element, exact, backward, (B, H, D), *facts)
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -115,7 +115,9 @@ def test_a_grid_needs_all_of_the_device() -> None:
     assert grid == 132 and plan(4, 2, False, 16, 1024)["grid"]
     none = plan(4, 2, False, 16, 1024, facts=(*rest, 0))
     assert not none["fits"] and none["why"] == "the weights do not fit on the chip"
-    forced = emulated.backend()._cuda.cut(4, 2, False, False, (48, 1024, 1), *H100, (True, 64, 16))
+    forced = emulated.backend().kernels.cut(
+        4, 2, False, False, (48, 1024, 1), *H100, (True, 64, 16)
+    )
     assert not forced["fits"] and "would not all run at once" in forced["why"]
 
 
@@ -150,4 +152,4 @@ def test_says_why_not() -> None:
 
 
 def test_the_device_says_what_runs_at_once() -> None:
-    assert emulated.backend()._cuda.facts(0) == H100
+    assert emulated.backend().kernels.facts(0) == H100

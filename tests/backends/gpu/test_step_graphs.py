@@ -7,10 +7,12 @@ in test_step_graphs_gpu.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from backend_calls import backward, forward
 from played_graphs import Played, forward_args, playing, recorded, same, step_by_step
 from running import KERNELS, running
 from torch import Tensor
@@ -32,8 +34,7 @@ def played() -> Iterator[list[Played]]:
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Each backend that goes per step, as it does."""
     with running(request.param, request.node.nodeid) as name:
-        if hasattr(BACKENDS[name], "plan"):
-            monkeypatch.setattr(BACKENDS[name], "plan", lambda *args: "this test wants steps")
+        monkeypatch.setattr(BACKENDS[name], "plan", lambda *args: "this test wants steps")
         yield BACKENDS[name]
 
 
@@ -81,7 +82,7 @@ def test_forward(
             for rows in (B, B, 2 * B, B):
                 yield forward_args(cell, D, dtype, (T, rows, H), resets, save, own)
 
-        replayed(backend.forward, calls())
+        replayed(partial(forward, backend), calls())
         assert recorded() == 1
 
 
@@ -93,7 +94,7 @@ def test_backward(
     def calls(given: str, weights: bool) -> Iterator[tuple[Any, ...]]:
         for rows in (B, B, 2 * B, B):
             args = forward_args(cell, D, dtype, (T, rows, H), resets, True, False)
-            y, h_n, c_n, c, saved = step_by_step(backend.forward, *copies(args))
+            y, h_n, c_n, c, saved = step_by_step(forward, backend, *copies(args))
             _, _, w, _, _, h0, c0, _, cuts, *_ = args
             grads = {"dy": y, "dh_n": h_n, "dc_n": c_n, "dc": c}
             grads = [
@@ -105,7 +106,7 @@ def test_backward(
     some = [("dy", True), ("dc_n", False)] if resets else [("dh_n", False)]
     for given, weights in few([("dy dh_n dc_n dc", True), *some], backend):
         rk.clear_graphs()
-        replayed(backend.backward, calls(given, weights))
+        replayed(partial(backward, backend), calls(given, weights))
         assert recorded() == 1
 
 
@@ -119,7 +120,7 @@ def test_the_same_tensor_twice_is_two_inputs(played: list[Played]) -> None:
             yield tuple(args)
 
     with running("triton", "") as name:
-        replayed(BACKENDS[name].forward, calls())
+        replayed(partial(forward, BACKENDS[name]), calls())
     assert len(played) == 2
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from backend_calls import forward
 from played_graphs import Played, forward_args, playing, recorded, same, step_by_step
 from running import running
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -86,7 +87,8 @@ def test_all_else_that_needs_a_graph_of_its_own(
     def graphs(options: dict) -> int:
         before = len(triton)
         for _ in range(3):
-            step_graphs.allowing(BACKENDS["triton"].forward, *forward_args(**(base | options)))
+            call = forward_args(**(base | options))
+            step_graphs.allowing(forward, BACKENDS["triton"], *call)
         return len(triton) - before
 
     assert [graphs(options) for options in ({}, *others, {})] == [1] * (1 + len(others)) + [0]

@@ -10,7 +10,8 @@ from running import running
 from versions import OLD_TRITON, needs_whole_sequences
 
 import rnn_kernels as rk
-from rnn_kernels.backends.gpu import triton, triton_plan
+from rnn_kernels.backends import BACKENDS
+from rnn_kernels.backends.gpu import triton_plan
 from rnn_kernels.backends.gpu.triton_plan import Facts, Plan
 
 H100 = Facts("cuda", 90, 132, True, 227 << 10)
@@ -91,6 +92,7 @@ def test_programs_alone_need_not_run_at_the_same_time() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels are compiled here")
 def test_facts_of_this_machine() -> None:
+    triton = BACKENDS["triton"]
     assert triton.facts(None).target == ("old" if OLD_TRITON else "interpreted")
     like = torch.zeros(1, dtype=torch.float16)
     assert isinstance(triton.plan("gru", like, (3, 8, 1), False, False), str)

@@ -10,12 +10,14 @@ import emulated
 import pytest
 import torch
 from agreement import check
+from backend_calls import backward, forward
 from persistent_calls import BRAIN, HALF, SINGLE, call
 from rounding import as_tf32
 
-from rnn_kernels.backends import reference
-from rnn_kernels.backends.gpu import triton, triton_plan
+from rnn_kernels.backends import BACKENDS
+from rnn_kernels.backends.gpu import triton_plan
 from rnn_kernels.backends.gpu.triton_plan import Facts, Plan, Tile
+from rnn_kernels.backends.reference import REFERENCE
 
 pytest.importorskip("triton", "3.5")
 from interpreted import together  # noqa: E402
@@ -33,6 +35,7 @@ def cutting(
     on_gpu = request.param == "gpu"
     if not on_gpu and torch.cuda.is_available():
         pytest.skip("kernels are compiled where there is a GPU")
+    triton = BACKENDS["triton"]
     monkeypatch.setattr(triton, "tile", None, raising=False)
     monkeypatch.setattr(triton, "precision", "tf32x3", raising=False)
     if not on_gpu:
@@ -107,7 +110,7 @@ def test_h_is_carried_as_it_is_stored(cutting: ModuleType) -> None:
     cutting.tile = alone(16)
     args = call("gru", BRAIN, 16, 2, 300, 1)
     args[1][..., 16:32] += 4
-    ours, theirs = (b.forward(*args, False, False)[0] for b in (cutting, reference))
+    ours, theirs = (forward(b, *args, False, False)[0] for b in (cutting, REFERENCE))
     assert (ours != theirs).float().mean() < 0.25  # unrounded, it is over 0.7
 
 
@@ -115,7 +118,7 @@ def test_more_steps_than_are_counted_at_once(cutting: ModuleType) -> None:
     cutting.tile = alone(16)
     args = list(call("gru", SINGLE, 3, 1, 1, 1))
     args[1], args[7] = torch.randn(1030, 1, 9), torch.ones(1030, dtype=torch.int64, device="cpu")
-    ours, theirs = (b.forward(*args, False, False) for b in (cutting, reference))
+    ours, theirs = (forward(b, *args, False, False) for b in (cutting, REFERENCE))
     torch.testing.assert_close(ours[:2], theirs[:2])
 
 
@@ -124,7 +127,7 @@ def test_any_nan_stays_one_in_tf32(cutting: ModuleType) -> None:
     cutting.tile, cutting.precision = alone(16), "tf32"
     args = call("gru", SINGLE, 5, 1, 1, 1)
     args[5].view(torch.int32)[0, 0, 0] = 0x7FFFFFFF
-    assert cutting.forward(*args, False, False)[0].isnan().all()
+    assert forward(cutting, *args, False, False)[0].isnan().all()
 
 
 @pytest.mark.parametrize("tile", [alone(32), shared(16, 2, units=16), shared(16, 0, units=16)])
@@ -133,16 +136,16 @@ def test_tf32_rounds_factors_and_nothing_else(cell: str, tile: Tile, cutting: Mo
     cutting.tile, cutting.precision = tile, "tf32"
     args = call(cell, SINGLE, 20, 3, 1, 1)
     _, gx, w, b, _, h0, c0, *_ = args
-    ours = cutting.forward(*args, True, True)
+    ours = forward(cutting, *args, True, True)
     rounded = (cell, gx, as_tf32(w), b, None, as_tf32(h0), c0, None, None)
-    theirs = reference.forward(*rounded, True, True)
+    theirs = forward(REFERENCE, *rounded, True, True)
     torch.testing.assert_close(ours[4][..., :2, :], theirs[4][..., :2, :], rtol=1e-6, atol=1e-6)
 
     y, _, _, c, saved = ours
     dy = torch.randn_like(y)
     rest = (h0, c0, y, c, saved, None, None, False, False)
-    dgx, _, _, _, dh0, _ = cutting.backward(cell, dy, None, None, None, w, None, *rest)
-    exact = reference.backward(cell, dy, None, None, None, None, w, None, *rest)
+    dgx, _, _, _, dh0, _ = backward(cutting, cell, dy, None, None, None, w, None, *rest)
+    exact = backward(REFERENCE, cell, dy, None, None, None, w, None, *rest)
     torch.testing.assert_close(dgx, exact[0], rtol=1e-5, atol=1e-6)
     with torch.no_grad():
         dgh = exact[0].clone()
@@ -159,7 +162,7 @@ def test_tf32_rounds_factors_and_nothing_else(cell: str, tile: Tile, cutting: Mo
 def test_twice_the_same_bits(form: str, cutting: ModuleType) -> None:
     cutting.tile = shared(16, 2, units=16)
     args = call("lstm", HALF, 20, 19, 9, 2, form)
-    once, again = (cutting.forward(*args, True, True) for _ in range(2))
+    once, again = (forward(cutting, *args, True, True) for _ in range(2))
     for a, b in zip(once, again, strict=True):
         assert torch.equal(a, b)
 
@@ -173,9 +176,9 @@ def test_a_row_without_steps_is_left_alone_by_infinite_weights(cutting: ModuleTy
         [torch.ones(2, 8).half(), torch.ones_like(h0)],
     )
     args = (cell, gx[:, :1].flatten(0, 1), w, b, None, h0, c0, sizes, None)
-    y, _, _, c, saved = cutting.forward(*args, True, True)
-    _, _, _, _, dh0, dc0 = cutting.backward(
-        cell, *grads, None, None, w, None, h0, c0, y, c, saved, sizes, None, False, False
+    y, _, _, c, saved = forward(cutting, *args, True, True)
+    _, _, _, _, dh0, dc0 = backward(
+        cutting, cell, *grads, None, None, w, None, h0, c0, y, c, saved, sizes, None, False, False
     )
     assert torch.equal(dh0[0, 1], torch.ones(8).half()) and torch.equal(dc0[0, 1], torch.zeros(8))
 
@@ -188,12 +191,12 @@ def test_infinite_states_and_weights(cell: str, cutting: ModuleType) -> None:
         args = call(cell, SINGLE, H, 3, 1, 1)
         args[2][0, 0], args[5][0, 1, 2] = 0.0, torch.inf
         args[2][0, 1, 2], args[2][0, -1, 2] = torch.inf, 1.0
-        ours, theirs = (b.forward(*args, True, True) for b in (cutting, reference))
+        ours, theirs = (forward(b, *args, True, True) for b in (cutting, REFERENCE))
         y, _, _, c, saved = theirs
         rest = (args[2], None, args[5], args[6], y, c, saved, None, None, False, False)
         grads = (torch.full_like(y, torch.inf), None, None, None)
-        ours = *ours, *cutting.backward(cell, *grads, *rest)
-        theirs = *theirs, *reference.backward(cell, *grads, None, *rest)
+        ours = *ours, *backward(cutting, cell, *grads, *rest)
+        theirs = *theirs, *backward(REFERENCE, cell, *grads, *rest)
         for a, b in zip(ours, theirs, strict=True):
             if b is not None:
                 torch.testing.assert_close(a, b, equal_nan=True)
