@@ -18,12 +18,11 @@ public:
     template <class T>
     void read(PyObject* name, T& field) {
         asked_.at(number_++) = name;
-        if (PyObject* const value = PyDict_GetItemWithError(given_, name)) {
-            set(value, field);
-            found_++;
-        } else if (PyErr_Occurred()) {
-            throw pybind11::error_already_set();
-        }
+        PyObject* const value = PyDict_GetItemWithError(given_, name);
+        if (value && !set(value, field))
+            PyErr_Format(PyExc_TypeError, "field %U cannot be %R", name, value);
+        if (PyErr_Occurred()) throw pybind11::error_already_set();
+        found_ += value != nullptr;
     }
 
     // After the last field. Raises TypeError if there was more.
@@ -49,24 +48,21 @@ private:
 
     // Arrays are addresses, 0 for none.
     template <class T>
-    static void set(PyObject* value, T*& field) {
-        const size_t address = PyLong_AsSize_t(value);
-        if (address == size_t(-1) && PyErr_Occurred()) throw pybind11::error_already_set();
-        field = reinterpret_cast<T*>(address);
+    static bool set(PyObject* value, T*& field) {
+        field = reinterpret_cast<T*>(PyLong_AsSize_t(value));
+        return !PyErr_Occurred();
     }
-    static void set(PyObject* value, int64_t& field) {
+    static bool set(PyObject* value, int64_t& field) {
         field = PyLong_AsLongLong(value);
-        if (field == -1 && PyErr_Occurred()) throw pybind11::error_already_set();
+        return !PyErr_Occurred();
     }
     // One address for each direction.
-    static void set(PyObject* value, const void* (&field)[2]) {
+    static bool set(PyObject* value, const void* (&field)[2]) {
         const Py_ssize_t number = PyTuple_Check(value) ? PyTuple_GET_SIZE(value) : 0;
-        if (number < 1 || number > 2) {
-            PyErr_Format(PyExc_TypeError, "expected a tuple of one or two addresses, got %R",
-                         value);
-            throw pybind11::error_already_set();
-        }
-        for (Py_ssize_t i = 0; i < number; i++) set(PyTuple_GET_ITEM(value, i), field[i]);
+        if (number < 1 || number > 2) return false;
+        for (Py_ssize_t i = 0; i < number; i++)
+            if (!set(PyTuple_GET_ITEM(value, i), field[i])) return false;
+        return true;
     }
 
     PyObject* given_;

@@ -12,13 +12,12 @@ namespace {
 
 constexpr const char* about =
     "stream(cell, dtype_name, threads, (Tensor, Parameter, dtype), tensors, shapes, results)\n\n"
-    "One step: (w_ih, w_hh, b_ih, b_hh, h, c, x) of these shapes into (h_new, c_new, y), which "
-    "are\n"
-    "fresh and contiguous; None where they do not apply. False, with nothing done, where\n"
-    "addresses_in_memory would have no answer or an array that the cell needs is None.";
+    "One step: (w_ih, w_hh, b_ih, b_hh, h, c, x) of these shapes into (h_new, c_new, y, c_all,\n"
+    "saved), which are fresh and contiguous; None where they do not apply. False, with nothing\n"
+    "done, where addresses_in_memory would have no answer or an array that the cell needs is None.";
 
 enum Tensors { w_ih, w_hh, b_ih, b_hh, h, c, x, tensors };
-enum Results { h_new, c_new, y, results };
+enum Results { h_new, c_new, y, c_all, saved, results };
 
 // A tuple's items, or null for anything else.
 PyObject* const* items(PyObject* tuple, Py_ssize_t number) {
@@ -54,7 +53,8 @@ bool read(cpu::Step& call, const Kind& kind, PyObject* const* given, PyObject* c
     };
     if (!in(w_ih, call.w_ih) || !in(w_hh, call.w_hh) || !in(b_ih, call.b_ih) ||
         !in(b_hh, call.b_hh) || !in(h, call.h0) || !in(c, call.c0) || !in(x, call.x) ||
-        !out(h_new, call.h) || !out(c_new, call.c) || !out(y, call.y))
+        !out(h_new, call.h) || !out(c_new, call.c) || !out(y, call.y) || !out(c_all, call.c_all) ||
+        !out(saved, call.saved))
         return false;
     call.I = call.x_row = size(shapes[w_ih], 1);
     call.H = size(shapes[h], -1);

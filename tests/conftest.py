@@ -79,7 +79,7 @@ def cutting(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what runs emulated, and on a GPU. (Triton's tests do where there is one.)
+    """Marks what runs emulated, slow too, and on a GPU. (Triton's tests do where there is one.)
 
     What compiles for minutes comes first, or one process would be left with it in the end.
     """
@@ -90,6 +90,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         if "emulated" in parameters.values():
             item.add_marker(pytest.mark.emulated)
+        if item.get_closest_marker("emulated"):
+            item.add_marker(pytest.mark.slow)  # it takes minutes to compile
         if there and "triton" in (parameters.get("backend"), parameters.get("kernels")):
             item.add_marker(pytest.mark.gpu)
         if not there and item.get_closest_marker("gpu"):

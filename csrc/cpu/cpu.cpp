@@ -49,7 +49,8 @@ const Kernels& choose() {
     std::string names;
     for (const Kernels* build : builds) {
         if (std::string(build->isa) == wanted) return *build;
-        names += (names.empty() ? "" : ", ") + std::string(build->isa);
+        if (!names.empty()) names += ", ";
+        names += build->isa;
     }
     throw std::runtime_error("RNN_KERNELS_CPU_ISA=" + std::string(wanted) +
                              " is not one that this processor runs: " + names);

@@ -100,13 +100,14 @@ class Backend:
 
     def stream(self, cell: str, tensors: tuple[Any, ...], shapes: tuple[Any, ...],
                results: tuple[Tensor | None, ...]) -> bool:  # fmt: skip
-        """A step without gradients, as loops take it by the thousand; False: not this one.
+        """A step of tensors that lie as kernels want them, or False, with nothing done.
 
         Args:
             tensors: w_ih, w_hh, b_ih, b_hh, h, c and x, of a dtype that kernels know; None for
                 what does not apply. They are not checked yet.
             shapes: that each of them should have; x (…, B, I), states (…, B, H).
-            results: h, c, and h once more where it is wanted, to be written.
+            results: to be written: h, c, h once more, c_all and saved; None where they do not
+                apply or are not wanted.
         """
         return False
 

@@ -17,6 +17,7 @@ from ..core.observers import plain
 from ..core.weights import joined
 from ..export import onnx, torch_layers
 from . import fused, operator_layer, recompute, single_step
+from .operator_layer import Watch
 
 
 def run(call: Layer) -> LayerResults:
@@ -55,6 +56,7 @@ def _run(call: Layer) -> LayerResults:
     elif unseen and backend.has_layers:
         results = fused.run(call, backend)
     else:
-        results = operator_layer.run(call, joined(call.cell, weights), backend, traced)
+        watch = Watch(unseen, traced)
+        results = operator_layer.run(call, joined(call.cell, weights), backend, watch)
     y, h_n, c_n, c, _ = results
     return LayerResults(y, h_n, c_n, c.flatten(-2).to(y.dtype) if call.cells else c)

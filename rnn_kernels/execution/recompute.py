@@ -26,6 +26,7 @@ from ..core.observers import plain, transformed
 from ..core.rows import Rows
 from ..core.weights import Joined, joined, separate
 from . import fused, operator_layer, products
+from .operator_layer import Watch
 
 # Elements of gx in a piece; 8 MiB of float32, which the allocator hands out again and again.
 PIECE = 1 << 21
@@ -115,10 +116,11 @@ class RecomputedLayer(torch.autograd.Function):
         rest = (taken.h0, taken.c0, batch_sizes, resets, has_c)
         with torch.autocast(device_type, enabled=False):
             call = Layer(cell, taken.x, separate(both), *rest)
-            if backend.has_layers and plain(*taken):
+            unseen = plain(*taken)
+            if backend.has_layers and unseen:
                 results = fused.run(call, backend)
             else:
-                results = operator_layer.run(call, both, backend)
+                results = operator_layer.run(call, both, backend, Watch(unseen))
         y, _, _, c, _ = results
         ctx.save_for_backward(*tensors, y, c if has_c else None, batch_sizes, resets)
         ctx.set_materialize_grads(False)

@@ -14,7 +14,7 @@ from torch.autograd import profiler
 
 from ..backends.base import Backend
 from ..backends.dispatch import BACKENDS, choose
-from ..core import profiling
+from ..core import allocation, profiling
 from ..core.calls import GatesKept, GatesResults, Layer, LayerResults, Step
 from ..core.cells import CELLS
 from ..core.dtypes import product_dtype
@@ -52,11 +52,30 @@ def _run(call: Step, backend: Backend, unseen: bool) -> States:
         gx = products.linear(x, w.w_ih, w.b_ih)
         gh = products.linear(h, w.w_hh, w.b_hh)
         return gates.gates(cell, gx, gh, h if c is None else c, backend)
-    checks.step(call)
     tensors = x, h, c, *w[:4]
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
         return RecurrentStep.apply(backend, call, *tensors)[:2]
-    return backend.step(call, False)[:2]
+    return _whole(call, backend, False)[:2]
+
+
+def _whole(call: Step, backend: Backend, save: bool) -> GatesResults:
+    """Products and gates in one call of the backend, whose kernel checks what it is given.
+
+    What it does not take as it is gets its errors here, or is brought into order.
+    """
+    cell, x, (w_ih, w_hh, b_ih, b_hh, _), h, c = call
+    kind = CELLS.get(cell)
+    if kind is not None and x.dim() == 2 and h.dim() == 2 and (c is not None) == kind.has_c:
+        I, H = x.shape[1], h.shape[1]
+        G_H, state = kind.gates * H, (x.shape[0], H)
+        results = allocation.gates(cell, h, save, backend.saved_dtype(x.dtype))
+        tensors = (w_ih, w_hh, b_ih, b_hh, h, c, x)
+        shapes = ((G_H, I), (G_H, H), (G_H,), (G_H,), state, state, x.shape)
+        h_new, c_new, c_all, saved = results
+        if H and backend.stream(cell, tensors, shapes, (h_new, c_new, None, c_all, saved)):
+            return results
+    checks.step(call)
+    return backend.step(call, save)
 
 
 class RecurrentStep(torch.autograd.Function):
@@ -68,7 +87,7 @@ class RecurrentStep(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, backend: Backend, call: Step, *tensors: Tensor | None) -> GatesResults:
-        results = backend.step(call, True)
+        results = _whole(call, backend, True)
         _, c, c_all, saved = results
         ctx.save_for_backward(*tensors, gates.kept_c(call.cell, call.x, c, c_all), saved)
         ctx.set_materialize_grads(False)

@@ -82,13 +82,15 @@ def _step(
         x.new_empty(shape),
         None if c is None else x.new_empty(shape),
         None if y is None else x.new_empty(y),
+        None,
+        None,
     )
     if profiler._is_profiler_enabled:
         with profiling.named(cell, "step"):
             done = backend.stream(cell, tensors, shapes, results)
     else:
         done = backend.stream(cell, tensors, shapes, results)
-    return results if done else None
+    return results[:3] if done else None
 
 
 def cell_step(

@@ -37,6 +37,7 @@ def test_a_backend_that_is_not_there_says_why(monkeypatch: pytest.MonkeyPatch) -
         pass
 
 
+@pytest.mark.emulated
 def test_a_gpu_that_the_build_has_no_code_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)

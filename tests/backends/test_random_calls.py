@@ -11,7 +11,7 @@ from agreement import CLOSE, assert_close
 from backend_calls import backward, forward
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from running import KERNELS
+from running import KERNELS, TRITON
 from torch import Tensor
 
 from rnn_kernels.backends.dispatch import BACKENDS
@@ -33,7 +33,7 @@ RANDOM = settings(
 )
 
 
-@pytest.mark.parametrize("kernels", [name for name in KERNELS if name != "triton"], indirect=True)
+@pytest.mark.parametrize("kernels", [name for name in KERNELS if name is not TRITON], indirect=True)
 @settings(RANDOM, max_examples=15 if ON_GPU else 40)  # on a GPU new arguments compile kernels
 @given(data=st.data())
 def test_agree_with_the_reference(kernels: str, data: st.DataObject) -> None:

@@ -16,10 +16,11 @@ from rnn_kernels.backends.gpu.triton_plan import Facts
 # What Triton's interpreter plays in these tests: weights fit, which is faster there as well.
 SPACIOUS = Facts("cuda", 90, 132, True, 1 << 20)
 
-
 # Backends with kernels of their own. "emulated" is the CUDA backend on the CPU; it stands in for
-# "cuda" where there is no GPU.
-KERNELS = ["cpu", "emulated", "triton", pytest.param("cuda", marks=pytest.mark.gpu)]
+# "cuda" where there is no GPU. Triton's interpreter takes seconds for what a CPU does at once;
+# tests of `make test` that run on it ask for it by name.
+TRITON = pytest.param("triton", marks=[] if torch.cuda.is_available() else pytest.mark.slow)
+KERNELS = ["cpu", "emulated", TRITON, pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 @contextmanager

@@ -43,6 +43,7 @@ def test_the_core_knows_no_torch() -> None:
         assert not any(name in line for line in includes for name in ("torch", "ATen", "c10"))
 
 
+@pytest.mark.slow
 @pytest.mark.support("wheels built under isolation, for any torch", "all")
 def test_a_wheel_works_outside_the_source_tree(tmp_path: Path) -> None:
     """From a clean copy of the sources, under build isolation."""

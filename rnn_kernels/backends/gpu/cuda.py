@@ -125,7 +125,7 @@ class CUDA(Persistent):
         packed: bool,
         beside: int | None = None,
     ) -> Plan | str:
-        why = uncopyable(like, packed)
+        why = uncopyable(like) if packed else None
         if why:
             return why
         if beside is None:

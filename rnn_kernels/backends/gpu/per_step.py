@@ -158,12 +158,14 @@ class PerStep(Backend):
         w_ih, w_hh, b_ih, b_hh, h, c, x = tensors
         if not _as_they_should_be(tensors, shapes):
             return False
-        h_new, c_new, y = results
+        h_new, c_new, y, c_all, saved = results
         gx, gh = F.linear(x, w_ih, b_ih), F.linear(h, w_hh, b_hh)
         *_, B, H = h.shape
         hidden = h if CELLS[cell].mixes else None
         out = (None, c_new, h_new) if y is None else (h_new, c_new, y)
-        step = Forward(cell, (B, H, 1), None, None, gx, gh, None, hidden, c, None, *out, None, None)
+        step = Forward(
+            cell, (B, H, 1), None, None, gx, gh, None, hidden, c, None, *out, c_all, saved
+        )
         self.gates_forward(step)(0)
         return True
 

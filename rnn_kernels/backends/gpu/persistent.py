@@ -20,9 +20,9 @@ from .sequence_kernels import AnyPlan, Backward, Forward
 from .weight_gradients import weight_gradients
 
 
-def uncopyable(like: Tensor, packed: bool) -> str | None:
+def uncopyable(like: Tensor) -> str | None:
     """Why the table of packed rows cannot come to the device of ``like`` now, or None."""
-    if packed and like.is_cuda and torch.cuda.is_current_stream_capturing():
+    if like.is_cuda and torch.cuda.is_current_stream_capturing():
         return "a graph is being captured, into which the table of packed rows cannot be copied"
     return None
 

@@ -159,7 +159,7 @@ class Triton(Persistent):
         packed: bool,
         beside: int | None = None,
     ) -> Plan | str:
-        why = uncopyable(like, packed)
+        why = uncopyable(like) if packed else None
         if why:
             return why
         device = self.facts(like.device.index)

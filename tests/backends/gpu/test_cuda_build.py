@@ -22,6 +22,7 @@ TEST_UNITS = sorted(TEST_KERNELS.glob("*.cu"))
 NVCC = shutil.which("nvcc")
 CUDA = BACKENDS["cuda"]
 needs_nvcc = pytest.mark.skipif(NVCC is None, reason="nvcc is not installed")
+pytestmark = pytest.mark.slow
 
 
 def compiled(unit: Path, folder: Path) -> Path:

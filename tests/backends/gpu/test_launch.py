@@ -19,6 +19,7 @@ T, B, I, H = 7, 5, 6, 40
 on_gpu = pytest.mark.gpu
 
 
+@pytest.mark.emulated
 @pytest.mark.parametrize(
     ("device", "why"), [(0, "invalid configuration argument"), (7, "invalid device ordinal")]
 )

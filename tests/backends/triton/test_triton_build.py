@@ -12,6 +12,7 @@ from machine_code import cuobjdump
 from paths import HELPERS
 from versions import needs_whole_sequences
 
+pytestmark = pytest.mark.slow
 SCRIPT = HELPERS / "triton_compile.py"
 SHARED = {"80": 163 << 10, "90": 227 << 10, "gfx942": 64 << 10}
 # Of all precisions and both passes, so many at least fall to either cell.
