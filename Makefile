@@ -70,7 +70,7 @@ bench-compare: $(READY)
 	$(BIN)/python -m benchmarks.compare $(BASE) $(if $(QUICK),--quick)
 
 results-status: $(READY)
-	$(BIN)/python -m benchmarks.measuring.results
+	$(BIN)/python -m benchmarks.status
 
 pages: $(READY)
 	$(BIN)/python -m benchmarks.pages

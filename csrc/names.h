@@ -11,6 +11,8 @@ namespace rnn {
 // Throws std::invalid_argument where there is none.
 Dtype dtype_named(const char* name);
 
+const char* name_of(Dtype dtype);
+
 // Throws std::invalid_argument.
 [[noreturn]] void unknown_cell(const char* name);
 

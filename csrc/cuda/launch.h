@@ -3,28 +3,20 @@
 
 #include <cuda_runtime.h>
 
-#include <stdexcept>
 #include <string>
 #include <utility>
 
 namespace rnn::cuda {
 
-inline void check(cudaError_t error, const std::string& what) {
-    if (error != cudaSuccess) throw std::runtime_error(what + ": " + cudaGetErrorString(error));
-}
+// Throws std::runtime_error with CUDA's words if there is an error.
+void check(cudaError_t error, const std::string& what);
 
 // Makes a device the current one for the life of this object, if `error` is none.
 class OnDevice {
 public:
-    explicit OnDevice(int device) : error(cudaGetDevice(&before_)) {
-        if (error != cudaSuccess || device == before_) return;
-        error = cudaSetDevice(device);
-        moved_ = error == cudaSuccess;
-    }
+    explicit OnDevice(int device);
     OnDevice(const OnDevice&) = delete;
-    ~OnDevice() {
-        if (moved_) cudaSetDevice(before_);
-    }
+    ~OnDevice();
 
     cudaError_t error;
 
@@ -47,49 +39,33 @@ struct Shape {
     bool cooperative = false;
 };
 
+// A launch of a kernel that is about to happen, if `error` is none; on its device while it lives.
+class Launch {
+    OnDevice there_;
+
+public:
+    Launch(const Place& place, const Shape& shape, const void* kernel);
+    Launch(const Launch&) = delete;
+
+    // Throws what CUDA says of the kernel called `what`.
+    [[noreturn]] void failed(const std::string& what) const;
+
+    cudaError_t error;
+    cudaLaunchConfig_t config = {};
+
+private:
+    cudaLaunchAttribute attributes_[2];
+};
+
 // `describe()` names the kernel and its sizes; it is called only if the launch failed.
 template <class Describe, class... Parameters, class... Arguments>
 void launch(const Place& place, const Shape& shape, const Describe& describe,
             void (*kernel)(Parameters...), Arguments&&... arguments) {
-    constexpr unsigned cluster_without_asking = 8;
-    const OnDevice there(place.device);
-    cudaLaunchConfig_t config = {};
-    cudaLaunchAttribute attributes[2];
-    config.gridDim = shape.grid;
-    config.blockDim = shape.block;
-    config.dynamicSmemBytes = shape.shared;
-    config.stream = place.stream;
-    config.attrs = attributes;
-    cudaError_t error = there.error;
-    const auto ask = [&](cudaFuncAttribute attribute, int value) {
-        if (error == cudaSuccess) error = cudaFuncSetAttribute(kernel, attribute, value);
-    };
-    const unsigned cluster = shape.cluster.x * shape.cluster.y * shape.cluster.z;
-    if (cluster > 1) {
-        cudaLaunchAttribute& a = attributes[config.numAttrs++];
-        a.id = cudaLaunchAttributeClusterDimension;
-        a.val.clusterDim = {shape.cluster.x, shape.cluster.y, shape.cluster.z};
-    }
-    if (shape.cooperative) {
-        cudaLaunchAttribute& a = attributes[config.numAttrs++];
-        a.id = cudaLaunchAttributeCooperative;
-        a.val.cooperative = 1;
-    }
-    // More than 48 KiB have to be asked for, the static part included. It is the kernel's, not the
-    // launch's, so never less than before: a graph may keep a launch that needs all of it.
-    if (error == cudaSuccess && shape.shared > 0) {
-        cudaFuncAttributes now;
-        error = cudaFuncGetAttributes(&now, kernel);
-        if (error == cudaSuccess && shape.shared > size_t(now.maxDynamicSharedSizeBytes))
-            ask(cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared));
-    }
-    if (cluster > cluster_without_asking) ask(cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
-    if (error == cudaSuccess)
-        error = cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...);
-    if (error != cudaSuccess) {
-        cudaGetLastError();  // or the next call, anyone's, would report it once more
-        check(error, describe());
-    }
+    Launch launch(place, shape, reinterpret_cast<const void*>(kernel));
+    if (launch.error == cudaSuccess)
+        launch.error =
+            cudaLaunchKernelEx(&launch.config, kernel, std::forward<Arguments>(arguments)...);
+    if (launch.error != cudaSuccess) launch.failed(describe());
 }
 
 }  // namespace rnn::cuda

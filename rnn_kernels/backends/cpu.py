@@ -69,20 +69,21 @@ class CPU(Backend):
         x, packed = call.x, call.batch_sizes is not None
         if x.stride(-1) != 1 or x.is_neg():
             (x,) = contiguous(x)
-        weights = [t for w in call.weights for t in w[:4]]
+        flat = [t for w in call.weights for t in w[:4]]
+        # Copies, where there have to be some, live as long as this name.
         *weights, batch_sizes, resets, h0, c0 = contiguous(
-            *weights, call.batch_sizes, call.resets, call.h0, call.c0
+            *flat, call.batch_sizes, call.resets, call.h0, call.c0
         )
-        at, *weights = addresses(x, *weights)
+        at, *there = addresses(x, *weights)
         given = {
             "I": x.shape[-1],
             "x": at,
             "x_step": 0 if packed else x.stride(0),
             "x_row": x.stride(0 if packed else 1),
-            "w_ih": tuple(weights[0::4]),
-            "w_hh": tuple(weights[1::4]),
-            "b_ih": tuple(weights[2::4]),
-            "b_hh": tuple(weights[3::4]),
+            "w_ih": tuple(there[0::4]),
+            "w_hh": tuple(there[1::4]),
+            "b_ih": tuple(there[2::4]),
+            "b_hh": tuple(there[3::4]),
         }
         written = allocation.layer(call, save, COMPUTED[x.dtype])
         return _forward(call.cell, given, (batch_sizes, resets, h0, c0), written)

@@ -10,6 +10,7 @@
 #include "../../cell.h"
 #include "../../dtype.h"
 #include "../launch.h"
+#include "../sizes.h"
 
 namespace rnn::cuda {
 
@@ -24,12 +25,6 @@ struct Step {
     int64_t cut_in;   // first of the reset flags between the step before and this one
     int64_t cuts_in;  // rows that they apply to
     int64_t cut_out;  // first of the reset flags of the rows that leave
-};
-
-struct Sizes {
-    int64_t B;
-    int64_t H;
-    int D;
 };
 
 struct GatesForward {

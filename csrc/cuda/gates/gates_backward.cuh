@@ -103,7 +103,10 @@ void launch_backward(const GatesBackward& p, Dtype storage, const Place& place) 
             if (tiles.empty()) return;
             launch(
                 place, {tiles.grid, tiles.block},
-                [&] { return describe<C, S>("gates_backward", p.sizes, tiles, place.device); },
+                [&] {
+                    return describe(std::string(C::name) + " gates_backward", p.sizes, storage,
+                                    tiles.in_words(), place.device);
+                },
                 gates_backward<C, S, W>, p);
         };
         if (aligned<S>(p.sizes.H,

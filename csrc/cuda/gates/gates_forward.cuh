@@ -76,7 +76,10 @@ void launch_forward(const GatesForward& p, Dtype storage, Dtype product, const P
             if (tiles.empty()) return;
             launch(
                 place, {tiles.grid, tiles.block},
-                [&] { return describe<C, S>("gates_forward", p.sizes, tiles, place.device); },
+                [&] {
+                    return describe(std::string(C::name) + " gates_forward", p.sizes, storage,
+                                    tiles.in_words(), place.device);
+                },
                 gates_forward<C, S, P, W>, p);
         };
         const bool wide = aligned<S>(

@@ -38,6 +38,9 @@ struct Tiles {
         grid = dim3(unsigned((rows + y - 1) / y), unsigned((chunks + x - 1) / x), sizes.D);
     }
     bool empty() const { return grid.x == 0; }
+    std::string in_words() const {
+        return std::to_string(grid.x) + " x " + std::to_string(grid.y) + " blocks";
+    }
 };
 
 // Whether rows of H elements of S start at multiples of 16 bytes in all these arrays.
@@ -46,21 +49,6 @@ bool aligned(int64_t H, std::initializer_list<const void*> arrays) {
     uintptr_t bits = 0;
     for (const void* array : arrays) bits |= reinterpret_cast<uintptr_t>(array);
     return bits % 16 == 0 && H % full_width<S> == 0;
-}
-
-template <class S>
-constexpr const char* dtype_name = sizeof(S) == 8 ? "float64" : "float32";
-template <>
-constexpr const char* dtype_name<__nv_bfloat16> = "bfloat16";
-template <>
-constexpr const char* dtype_name<__half> = "float16";
-
-template <Cell C, class S>
-std::string describe(const char* kernel, const Sizes& sizes, const Tiles& tiles, int device) {
-    return std::string(C::name) + " " + kernel + " (D " + std::to_string(sizes.D) + ", B " +
-           std::to_string(sizes.B) + ", H " + std::to_string(sizes.H) + ", " + dtype_name<S> +
-           ", " + std::to_string(tiles.grid.x) + " x " + std::to_string(tiles.grid.y) +
-           " blocks, device " + std::to_string(device) + ")";
 }
 
 }  // namespace rnn::cuda

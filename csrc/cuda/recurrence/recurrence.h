@@ -6,9 +6,9 @@
 
 #include "../../cell.h"
 #include "../../dtype.h"
-#include "../gates/gates.h"
 #include "../launch.h"
 #include "../plan/plan.h"
+#include "../sizes.h"
 
 namespace rnn::cuda {
 

@@ -1,7 +1,6 @@
 // Launching the whole-sequence kernels.
 #pragma once
 
-#include "../gates/tile.h"
 #include "recurrence_backward.cuh"
 #include "recurrence_backward_grid.cuh"
 #include "recurrence_forward.cuh"
@@ -22,6 +21,11 @@ void with_precision(Dtype dtype, bool exact, const F& f) {
     throw std::invalid_argument("whole-sequence kernels have no float64");
 }
 
+inline std::string in_words(const Layout& l, int64_t groups) {
+    return std::to_string(groups) + " groups on " + (l.grid ? "grids" : "clusters") + " of " +
+           std::to_string(l.cluster);
+}
+
 template <Cell C, Team team, class Call>
 void launch_recurrence_of(const char* name, const Call& p, Dtype storage, const Place& place) {
     constexpr bool forward = std::is_same_v<Call, RecurrenceForward>;
@@ -33,23 +37,20 @@ void launch_recurrence_of(const char* name, const Call& p, Dtype storage, const 
                          .shared = size_t(l.shared),
                          .cluster = dim3(grid ? 1 : unsigned(l.cluster)),
                          .cooperative = grid};
+    const auto about = [&] {
+        return describe(std::string(C::name) + " " + name, p.sizes, storage, in_words(l, groups),
+                        place.device);
+    };
     with_precision(storage, p.exact, [&]<class P>() {
-        const auto describe = [&] {
-            return std::string(C::name) + " " + name + " (D " + std::to_string(p.sizes.D) + ", B " +
-                   std::to_string(p.sizes.B) + ", H " + std::to_string(p.sizes.H) + ", " +
-                   dtype_name<storage_t<P>> + ", " + std::to_string(groups) + " groups on " +
-                   (grid ? "grids" : "clusters") + " of " + std::to_string(l.cluster) +
-                   ", device " + std::to_string(place.device) + ")";
-        };
         const auto run = [&]<int E>() {
             if constexpr (grid && forward)
-                launch(place, shape, describe, recurrence_forward_grid<C, P, E>, p);
+                launch(place, shape, about, recurrence_forward_grid<C, P, E>, p);
             else if constexpr (grid)
-                launch(place, shape, describe, recurrence_backward_grid<C, P, E>, p);
+                launch(place, shape, about, recurrence_backward_grid<C, P, E>, p);
             else if constexpr (forward)
-                launch(place, shape, describe, recurrence_forward<C, P, together, E>, p);
+                launch(place, shape, about, recurrence_forward<C, P, together, E>, p);
             else
-                launch(place, shape, describe, recurrence_backward<C, P, together, E>, p);
+                launch(place, shape, about, recurrence_backward<C, P, together, E>, p);
         };
         if (l.elements == few_elements)
             run.template operator()<few_elements>();
