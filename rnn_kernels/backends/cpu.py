@@ -61,7 +61,7 @@ class CPU(Backend):
             call.gx, call.w_hh, call.b_hh, call.batch_sizes, call.resets, call.h0, call.c0
         )
         written = allocation.recurrence(call._replace(gx=gx), own_gx, COMPUTED[gx.dtype])
-        given = {"gx": gx.data_ptr(), "w_hh": _each(w_hh), "b_hh": _each(b_hh)}
+        given = {"gx": addresses(gx)[0], "w_hh": _each(w_hh), "b_hh": _each(b_hh)}
         return _forward(call.cell, given, rows, written)
 
     def layer(self, call: Layer, save: bool) -> Results:
