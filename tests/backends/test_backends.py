@@ -64,12 +64,13 @@ import torch, rnn_kernels as rk
 from rnn_kernels.core.calls import Kind
 torch.cuda.is_available = lambda: False
 print(rk.backends.BACKENDS["triton"].unavailable())
-print(rk.choose("gru", torch.float32, "cpu", False))
+print(rk.backends.choose("gru", torch.float32, "cpu", False))
 print(rk.backends.refusals("triton", Kind("gru", torch.float32, "cpu", False))[0])
 """
 NO_TRITON = "import sys; sys.modules['triton'] = None\n" + NO_GPU
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "why"),
     [
@@ -191,6 +192,7 @@ def test_info_names_every_backend() -> None:
     assert core.isa() in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [[], ["nonsense"]])
 def test_bad_command_line(arguments: list[str]) -> None:
     done = subprocess.run(

@@ -40,6 +40,7 @@ def test_agree_with_the_reference(kernels: str, data: st.DataObject) -> None:
     agree(kernels, data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernels", ["triton"], indirect=True)
 @settings(RANDOM, max_examples=15 if ON_GPU else 12)  # interpreted, a call takes half a second
 @given(data=st.data())

@@ -276,6 +276,7 @@ def test_every_backend_trains(backend: str) -> None:
     assert trainer.validation[-1][1] < trainer.validation[0][1] - 1
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_program(tmp_path: Path) -> None:
     source = str(Path(rnn_kernels.__file__).parents[1])
     options = ["--compare", "--plot", "new.png", "--threads", "1"]

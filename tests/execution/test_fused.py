@@ -14,7 +14,6 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import rnn_kernels as rk
 from rnn_kernels import functional
 from rnn_kernels.backends import BACKENDS
-from rnn_kernels.execution import fused
 
 CELLS = ("LSTM", "GRU")
 
@@ -190,6 +189,7 @@ def test_gradients_of_some(cell: str, wanted: tuple[str, ...]) -> None:
     torch.testing.assert_close(found, outcome(theirs, x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_second_derivatives(cell: str, calls: list[str]) -> None:
     layer = getattr(rk, cell)(3, 4, bidirectional=True).double()
@@ -206,16 +206,20 @@ def test_second_derivatives(cell: str, calls: list[str]) -> None:
     assert calls
 
 
-def test_where_something_else_has_to_see_the_product() -> None:
-    x = torch.randn(3, 2, 5)
-    assert fused.applies("cpu", x) and not fused.applies("reference", x)
+def test_where_something_else_has_to_see_the_product(calls: list[str]) -> None:
+    layer, x = rk.GRU(5, 4), torch.randn(3, 2, 5)
+    layer(x)
+    assert calls == ["gru"]
+    with rk.backend("reference"):
+        layer(x)
     with torch.autocast("cpu"):
-        assert not fused.applies("cpu", x)
+        layer(x)
 
     class Mine(Tensor):
         pass
 
-    assert not fused.applies("cpu", x.as_subclass(Mine))
+    layer(x.as_subclass(Mine))
+    assert calls == ["gru"]
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ def test_in_pieces(cell: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatc
     assert len(rows) > 12 and max(rows) == 35 * 9  # that one is for dx
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form", [("one", "padded", "carried"), ("both", "packed", "reset")], ids="-".join
 )

@@ -109,6 +109,7 @@ def test_the_same_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(layer(x), expected)
 
 
+@pytest.mark.slow
 def test_second_derivatives(always: None) -> None:
     for cell, form in (("LSTM", "packed reset cells"), ("GRU", "reset")):
         layer = getattr(rk, cell)(I, 2, 2).double()

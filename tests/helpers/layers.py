@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +13,13 @@ import rnn_kernels as rk
 LAYERS = ["LSTM", "GRU"]
 CELLS = ["LSTMCell", "GRUCell"]
 ALL = LAYERS + CELLS
+
+
+def quick(*kinds: str, of: list[str]) -> list[Any]:
+    """All of them as parameters, of which `make test` runs these alone."""
+    return [kind if kind in kinds else pytest.param(kind, marks=pytest.mark.slow) for kind in of]
+
+
 I, H = 6, 7
 
 

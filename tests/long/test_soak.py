@@ -27,6 +27,7 @@ for line in soak.grown(soak.soak("cpu", 0.6, play)):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("play", "grows"), [("keep nothing", False), ("leak", True)])
 def test_what_is_kept_is_noticed(play: str, grows: bool) -> None:
     done = subprocess.run(

@@ -128,6 +128,7 @@ def test_third_derivative() -> None:
     assert torch.autograd.gradgradcheck(second, inputs("lstm", 1, H=2))
 
 
+@pytest.mark.slow
 @pytest.mark.support("torch.library.opcheck of every operator")
 @pytest.mark.parametrize("form", ["contiguous", "transposed", "expanded"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -15,6 +15,8 @@ CASES = [
         ["lstm", "gru"], ["one", "both"], ["padded", "packed"], ["carried", "reset"]
     )
 ] + [pytest.param("lstm projected", "both", "packed", "reset", id="projected")]
+# For second derivatives, which take time with the square of the weights.
+FEW = Sizes(I=3, H=2, P=1)
 
 
 @pytest.mark.support("gradcheck, gradgradcheck")
@@ -24,10 +26,11 @@ def test_first(cell: str, directions: str, packing: str, resets: str) -> None:
     assert torch.autograd.gradcheck(function, inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.support("gradcheck, gradgradcheck")
 @pytest.mark.parametrize(("cell", "directions", "packing", "resets"), CASES)
 def test_second(cell: str, directions: str, packing: str, resets: str) -> None:
-    function, inputs = problem(cell, directions, packing, resets)
+    function, inputs = problem(cell, directions, packing, resets, FEW)
     assert torch.autograd.gradgradcheck(function, inputs)
 
 
@@ -42,6 +45,7 @@ def test_on_cuda_kernels(
     assert torch.autograd.gradcheck(function, inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("directions", ["one", "both"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_single_step(cell: str, directions: str) -> None:
@@ -50,6 +54,7 @@ def test_single_step(cell: str, directions: str) -> None:
     assert torch.autograd.gradgradcheck(function, inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_reference(cell: str) -> None:
     import rnn_kernels
@@ -57,6 +62,7 @@ def test_reference(cell: str) -> None:
     function, inputs = problem(cell, "both", "packed", "reset")
     with rnn_kernels.backend("reference"):
         assert torch.autograd.gradcheck(function, inputs)
+        function, inputs = problem(cell, "both", "packed", "reset", FEW)
         assert torch.autograd.gradgradcheck(function, inputs)
 
 

@@ -42,6 +42,7 @@ def arguments(cell: str, form: str, dtype: torch.dtype = torch.float32, packed: 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.support("torch.library.opcheck of every operator")
 @pytest.mark.parametrize("form", ["contiguous", "transposed", "expanded"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

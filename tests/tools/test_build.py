@@ -70,6 +70,7 @@ def test_a_wheel_works_outside_the_source_tree(tmp_path: Path) -> None:
     assert "LSTM I 64, H 7, L 1, D 1, B 32, T 3" in done.stdout and "reference" in done.stdout
 
 
+@pytest.mark.slow
 def test_imports_without_the_compiled_core() -> None:
     """A source tree that was never built still imports, says why, and runs the reference."""
     script = (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from layers import ALL, LAYERS, H, I, flat, gradients, layer, sample
+from layers import ALL, LAYERS, H, I, flat, gradients, layer, quick, sample
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from versions import RECENT_COMPILER, needs_recent_compiler
@@ -32,7 +32,7 @@ def assert_same(compiled: Any, module: torch.nn.Module, *args: Any, **options: A
 
 
 @pytest.mark.support("torch.compile(fullgraph=True), any T and B in one graph")
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", quick("LSTM", "GRUCell", of=ALL))
 def test_one_graph_for_all_sizes(kind: str) -> None:
     options = {"num_layers": 2, "bidirectional": True} if kind in LAYERS else {}
     module = layer(kind, **options)
@@ -43,6 +43,7 @@ def test_one_graph_for_all_sizes(kind: str) -> None:
             assert_same(compiled, module, sample(kind, T, B))
 
 
+@pytest.mark.slow
 @pytest.mark.support("torch.compile by inductor")
 @pytest.mark.parametrize("kind", ALL)
 def test_inductor(kind: str) -> None:
@@ -58,6 +59,7 @@ def packed(lengths: list[int], ordered: bool) -> PackedSequence:
     return pack_padded_sequence(x, lengths, enforce_sorted=ordered)
 
 
+@pytest.mark.slow
 @needs_recent_compiler
 @pytest.mark.support("torch.compile(fullgraph=True) of a PackedSequence")
 @pytest.mark.parametrize("hx", [False, True])
@@ -73,6 +75,7 @@ def test_packed_rows_in_one_graph(kind: str, ordered: bool, hx: bool) -> None:
         assert_same(compiled, module, packed([8, 3, 3] if ordered else [3, 8, 2], ordered), *args)
 
 
+@pytest.mark.slow
 @needs_recent_compiler
 @pytest.mark.parametrize("kind", LAYERS)
 def test_packed_rows_and_a_state_of_another_batch(kind: str) -> None:
@@ -96,6 +99,7 @@ def test_packed_rows_and_a_state_of_another_batch(kind: str) -> None:
     torch.testing.assert_close([s[:, :3] for s in state], flat(call(3, False)[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.support("torch.compile(fullgraph=True) with lengths=")
 @pytest.mark.parametrize("kind", LAYERS)
 def test_lengths_in_one_graph(kind: str) -> None:
@@ -114,6 +118,7 @@ def test_resets(kind: str) -> None:
     assert_same(compiled, module, x, resets=done)
 
 
+@pytest.mark.slow
 @pytest.mark.support("torch.compile of vmap, grad, jvp")
 @pytest.mark.parametrize("kind", LAYERS)
 def test_transforms(kind: str) -> None:
@@ -146,6 +151,7 @@ def test_autocast(kind: str) -> None:
     torch.testing.assert_close(found, expected, rtol=2**-6, atol=2**-6)
 
 
+@pytest.mark.slow
 @needs_recent_compiler
 @pytest.mark.support("compiled autograd")
 @pytest.mark.parametrize("kind", LAYERS)

@@ -97,6 +97,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return read(folder, RANKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "strategy"),
     [pytest.param(*case, marks=pytest.mark.support(FEATURES[case[1]], case[0])) for case in CASES],
@@ -128,6 +129,7 @@ def clipping(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language_model, "CLIP", CLIP)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("clipping")
 @pytest.mark.parametrize(("mode", "implementation", "cell"), [marked(*run) for run in RUNS])
 def test_two_ranks_reach_the_losses_of_one(
@@ -155,6 +157,7 @@ def test_one_rank_needs_no_torchrun(
     assert [str(warning.message) for warning in recwarn] == []
 
 
+@pytest.mark.slow
 def test_leaving_ends_nothing_but_the_process() -> None:
     script = """
 import atexit, sys
@@ -170,6 +173,7 @@ leave(3)
     assert (done.returncode, done.stdout, done.stderr) == (3, "out", "err")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "cell"), [marked(*both) for both in zip(MODES, ("lstm", "gru"), strict=False)]
 )

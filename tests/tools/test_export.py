@@ -9,7 +9,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from layers import ALL, CELLS, DYNAMIC, LAYERS, I, Lengths, Resets, flat, layer, sample, sizes
+from layers import (
+    ALL,
+    CELLS,
+    DYNAMIC,
+    LAYERS,
+    I,
+    Lengths,
+    Resets,
+    flat,
+    layer,
+    quick,
+    sample,
+    sizes,
+)
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from versions import needs_recent_compiler
@@ -29,7 +42,7 @@ def stacked(kind: str) -> nn.Module:
 
 
 @pytest.mark.support("torch.export with any T and B; save, load, run")
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", quick("LSTM", "GRUCell", of=ALL))
 def test_export(kind: str) -> None:
     model, file = stacked(kind), io.BytesIO()
     program = torch.export.export(model, (sample(kind),), dynamic_shapes=(sizes(kind),))
@@ -62,6 +75,7 @@ def test_export_of_packed_rows(kind: str) -> None:
     torch.testing.assert_close(program.module()(x), model(x))
 
 
+@pytest.mark.slow
 @pytest.mark.support("torch.export with lengths=")
 @pytest.mark.parametrize("kind", LAYERS)
 def test_export_with_lengths(kind: str) -> None:
@@ -72,6 +86,7 @@ def test_export_with_lengths(kind: str) -> None:
     torch.testing.assert_close(program.module()(*args), model(*args))
 
 
+@pytest.mark.slow
 @needs_recent_compiler
 @pytest.mark.support("AOTInductor, in a process that has imported rnn_kernels")
 @pytest.mark.parametrize("kind", ["LSTM", "GRUCell"])
@@ -99,6 +114,7 @@ def test_trace(kind: str) -> None:
     torch.testing.assert_close(flat(traced(x)), flat(model(x)))
 
 
+@pytest.mark.slow
 def test_a_trace_warns_of_our_checks_as_little_as_of_torchs() -> None:
     code = "import torch, rnn_kernels as rk; torch.jit.trace(rk.LSTM(3, 4), (torch.ones(5, 2, 3),))"
     done = subprocess.run(

@@ -7,18 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from layers import (
-    CELLS,
-    DYNAMIC,
-    LAYERS,
-    First,
-    I,
-    Lengths,
-    flat,
-    layer,
-    sample,
-    sizes,
-)
+from layers import CELLS, DYNAMIC, LAYERS, First, I, Lengths, flat, layer, quick, sample, sizes
 from torch import Tensor, nn
 
 pytestmark = [
@@ -44,6 +33,7 @@ def to_onnx(model: nn.Module, args: tuple, path: Path, shapes: tuple) -> None:
     torch.onnx.export(model, args, str(path), dynamo=True, verbose=False, dynamic_shapes=shapes)
 
 
+@pytest.mark.slow
 @pytest.mark.support("torch.onnx.export(dynamo=True): one node a layer, any T and B")
 @pytest.mark.parametrize(
     "options", [{}, {"bidirectional": True, "num_layers": 2, "batch_first": True}, {"bias": False}]
@@ -59,7 +49,7 @@ def test_onnx(kind: str, options: dict, tmp_path: Path) -> None:
 
 
 @pytest.mark.support("torch.onnx.export(dynamo=True)")
-@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("kind", quick("GRUCell", of=CELLS))
 def test_onnx_of_cells(kind: str, tmp_path: Path) -> None:
     model = layer(kind).eval()
     to_onnx(model, (sample(kind),), tmp_path / "m.onnx", (sizes(kind),))
@@ -68,6 +58,7 @@ def test_onnx_of_cells(kind: str, tmp_path: Path) -> None:
     torch.testing.assert_close(found, [t.detach() for t in flat(model(x))], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.support("torch.onnx.export(dynamo=True) with lengths=")
 @pytest.mark.parametrize("kind", LAYERS)
 def test_onnx_with_lengths(kind: str, tmp_path: Path) -> None:
@@ -97,6 +88,7 @@ def test_onnx_by_the_older_exporter(kind: str, tmp_path: Path) -> None:
     torch.testing.assert_close(found, model(x).detach(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", ["resets", "return_cells", "proj_size"])
 def test_what_onnx_has_no_node_for(extra: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
@@ -116,6 +108,7 @@ def test_what_onnx_has_no_node_for(extra: str, tmp_path: Path) -> None:
         to_onnx(Model(), (sample("LSTM"),), tmp_path / "m.onnx", shapes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LAYERS)
 def test_other_threads_go_on_while_one_exports(kind: str, tmp_path: Path) -> None:
     """ONNX's flag is the process's, and a layer that serves is none to be written down."""

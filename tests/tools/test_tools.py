@@ -88,6 +88,7 @@ def _train_elsewhere(module: nn.Module, x: Tensor) -> None:
             p.add_(flat(module(x))[0].mean())
 
 
+@pytest.mark.slow
 @pytest.mark.support("pickled into other processes, share_memory")
 @pytest.mark.parametrize("kind", ALL)
 def test_another_process_changes_shared_weights(kind: str) -> None:

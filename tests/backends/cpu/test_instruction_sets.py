@@ -31,6 +31,7 @@ print("agrees")
 ASK = "from rnn_kernels.backends import cpu; cpu.core.isa()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "avx512_bf16"])
 def test_every_instruction_set_gives_the_same_numbers(isa: str) -> None:
     done = python(AGREE, isa, RNN_KERNELS_CPU_ISA=isa)

@@ -57,6 +57,7 @@ def settings_restored() -> Iterator[None]:
     torch.backends.cuda.preferred_blas_library(library)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", settings())
 def test_a_setting_of_torch_needs_a_graph_of_its_own(
     name: str, triton: list[Played], settings_restored: None
@@ -71,6 +72,7 @@ def test_a_setting_of_torch_needs_a_graph_of_its_own(
         assert len(triton) == n
 
 
+@pytest.mark.slow
 def test_all_else_that_needs_a_graph_of_its_own(
     triton: list[Played], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +114,7 @@ def calls(triton: list[Played]) -> Callable[..., int]:
     return count
 
 
+@pytest.mark.slow
 def test_what_is_not_recorded(
     calls: Callable[..., int], monkeypatch: pytest.MonkeyPatch, triton: list[Played]
 ) -> None:
@@ -137,6 +140,7 @@ def test_what_is_not_recorded(
     assert calls(x, layer) == 1
 
 
+@pytest.mark.slow
 def test_a_capture_that_fails_is_told_once(
     triton: list[Played], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +168,7 @@ def test_off_for_who_wants_it(calls: Callable[..., int]) -> None:
     assert calls(x) == 1
 
 
+@pytest.mark.slow
 def test_one_thread_at_a_time(triton: list[Played], monkeypatch: pytest.MonkeyPatch) -> None:
     """Who finds a graph's arrays in use runs step by step; who clears leaves it alone."""
     layer, xs = rk.GRU(4, H).double(), torch.randn(2, T, B, 4).double()
@@ -198,6 +203,7 @@ def lengths(layer: torch.nn.Module, *many: int) -> None:
             layer(torch.randn(n, B, 4).double())
 
 
+@pytest.mark.slow
 def test_graphs_are_few(triton: list[Played], monkeypatch: pytest.MonkeyPatch) -> None:
     """Room is for who comes first, and after that for who comes often."""
     monkeypatch.setattr(step_graphs, "MAX_GRAPHS", 2)
@@ -215,6 +221,7 @@ def test_graphs_are_few(triton: list[Played], monkeypatch: pytest.MonkeyPatch) -
     assert len(triton) == 4 and recorded() == 2
 
 
+@pytest.mark.slow
 def test_graphs_are_small(triton: list[Played], monkeypatch: pytest.MonkeyPatch) -> None:
     layer = rk.GRU(4, H).double()
     lengths(layer, 4, 4)
@@ -231,6 +238,7 @@ def test_graphs_are_small(triton: list[Played], monkeypatch: pytest.MonkeyPatch)
     assert recorded() == 0
 
 
+@pytest.mark.slow
 def test_keys_are_forgotten(triton: list[Played], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_graphs, "MAX_KEYS", 3)
     layer = rk.GRU(4, H).double()

@@ -88,7 +88,11 @@ CUTS = [
 ]
 
 
-@pytest.mark.parametrize(("cell", "dtype", "H", "B", "T", "D", "tile", "form"), CUTS)
+QUICK = 6  # of them, with programs alone and shared
+SOME_SLOW = CUTS[:QUICK] + [pytest.param(*cut, marks=pytest.mark.slow) for cut in CUTS[QUICK:]]
+
+
+@pytest.mark.parametrize(("cell", "dtype", "H", "B", "T", "D", "tile", "form"), SOME_SLOW)
 def test_agrees_with_the_reference(
     cell: str, dtype: torch.dtype, H: int, B: int, T: int, D: int, tile: Tile, form: str,
     cutting: ModuleType,
@@ -97,6 +101,7 @@ def test_agrees_with_the_reference(
     check(cutting, call(cell, dtype, H, B, T, D, form))
 
 
+@pytest.mark.slow
 def test_groups_follow_each_other(cutting: ModuleType) -> None:
     cutting.tile = shared(32, 0, units=16)
     args = call("lstm", HALF, 40, 50, 2, 2, "packed")
@@ -105,6 +110,7 @@ def test_groups_follow_each_other(cutting: ModuleType) -> None:
     check(cutting, args)
 
 
+@pytest.mark.slow
 def test_h_is_carried_as_it_is_stored(cutting: ModuleType) -> None:
     """z near 1 keeps h for long, and all that rounding it has taken."""
     cutting.tile = alone(16)
@@ -114,6 +120,7 @@ def test_h_is_carried_as_it_is_stored(cutting: ModuleType) -> None:
     assert (ours != theirs).float().mean() < 0.25  # unrounded, it is over 0.7
 
 
+@pytest.mark.slow
 def test_more_steps_than_are_counted_at_once(cutting: ModuleType) -> None:
     cutting.tile = alone(16)
     args = list(call("gru", SINGLE, 3, 1, 1, 1))
@@ -158,6 +165,7 @@ def test_tf32_rounds_factors_and_nothing_else(cell: str, tile: Tile, cutting: Mo
     torch.testing.assert_close(dh0[0], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["", "packed reset"])
 def test_twice_the_same_bits(form: str, cutting: ModuleType) -> None:
     cutting.tile = shared(16, 2, units=16)
