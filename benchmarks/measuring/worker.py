@@ -24,7 +24,12 @@ from ..shapes.workload import make_workload
 from .gate import Gate, Verdict
 from .timing import cpu_seconds, timer_for
 
-START = "import sys; sys.path[:0] = {paths!r}; from benchmarks.worker import main; main({device!r})"
+START = """
+import sys
+sys.path[:0] = {paths!r}
+from benchmarks.measuring.worker import main
+main({device!r})
+"""
 
 
 class Worker:

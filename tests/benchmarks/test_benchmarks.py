@@ -11,6 +11,7 @@ import pytest
 import torch
 from benchmark_cases import GRU, LSTM, SMALL, Broken, row
 
+from benchmarks import status
 from benchmarks.host.environment import sources_hash
 from benchmarks.measuring import results, timing
 from benchmarks.measuring.gate import LIMIT, Gate
@@ -259,7 +260,7 @@ def test_the_sources_hash_follows_names_and_contents(tmp_path: Path) -> None:
 def test_a_results_file_is_stale_when_the_sources_moved_on(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     monkeypatch.setattr(results, "ROOT", tmp_path)
-    results.main()
+    status.main()
     assert "no results" in capsys.readouterr().out
     results.write([row("auto", 1.0)], results.official_path("New CPU, 2 threads"), whole=True)
     results.write([row("auto", 1.0, sources="gone")], tmp_path / "old.csv", whole=True)
@@ -267,7 +268,7 @@ def test_a_results_file_is_stale_when_the_sources_moved_on(tmp_path, monkeypatch
     results.write(mixed, results.official_path("some", "sweeps"), whole=True)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "notes.csv").write_text("page,quote\na,b\n")
-    results.main()
+    status.main()
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
         ["current", "new-cpu-2-threads.csv"],

@@ -36,6 +36,7 @@ def worker(other: Path) -> Iterator[Worker]:
     one.close()
 
 
+@pytest.mark.slow
 def test_a_worker_has_the_package_it_was_given(worker: Worker, other: Path) -> None:
     assert worker.package == other / "rnn_kernels"
     verdict, used = worker.prepare(LSTM, "fwd_bwd")
@@ -45,11 +46,13 @@ def test_a_worker_has_the_package_it_was_given(worker: Worker, other: Path) -> N
     assert verdict.status == "ok" and worker.turn(1) > 0
 
 
+@pytest.mark.slow
 def test_a_worker_that_ends_says_so(worker: Worker) -> None:
     with pytest.raises(RuntimeError, match="worker with base ended, code 1"):
         worker.turn(1)  # nothing was prepared
 
 
+@pytest.mark.slow
 def test_both_builds_take_turns_and_the_table_has_their_ratio(
     other, monkeypatch, tmp_path, capsys
 ) -> None:

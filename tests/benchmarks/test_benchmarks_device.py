@@ -24,7 +24,7 @@ from benchmarks.providers.table import BASELINE, PROVIDERS, offered, usual
 from benchmarks.run import jobs_of, parse
 from benchmarks.shapes.presets import PASSES, PRESETS
 from benchmarks.shapes.workload import make_workload
-from rnn_kernels.backends import dispatch
+from rnn_kernels import backends
 
 
 @pytest.fixture(autouse=True)
@@ -80,9 +80,11 @@ def test_each_device_and_pass_has_its_clock() -> None:
 
 def test_a_backend_is_chosen_for_the_workload_s_device_and_dtype(monkeypatch) -> None:
     asked = []
-    monkeypatch.setattr(dispatch, "choose", lambda *call, projected: asked.append(call) or "some")
+    monkeypatch.setattr(
+        backends, "choose", lambda *call, projected: asked.append(call) or "reference"
+    )
     work = make_workload(replace(SMALL["gru"], dtype="bfloat16"), "meta")
-    assert PROVIDERS["auto"].backend_used(work) == "some"
+    assert PROVIDERS["auto"].backend_used(work) == "reference"
     assert asked == [("gru", torch.bfloat16, "meta")]
 
 
@@ -100,8 +102,8 @@ def test_a_backend_is_chosen_for_the_workload_s_device_and_dtype(monkeypatch) ->
 def test_the_plan_is_named_beside_the_backend(plan, name, monkeypatch) -> None:
     asked = []
     backend = SimpleNamespace(plan=lambda *call: asked.append(call) or plan)
-    monkeypatch.setitem(dispatch.BACKENDS, "cuda", backend)
-    monkeypatch.setattr(dispatch, "choose", lambda *call, projected: "cuda")
+    monkeypatch.setitem(backends.BACKENDS, "cuda", backend)
+    monkeypatch.setattr(backends, "choose", lambda *call, projected: "cuda")
     work = make_workload(LSTM)
     assert PROVIDERS["auto"].backend_used(work) == name
     ((cell, like, *rest),) = asked
@@ -110,10 +112,10 @@ def test_the_plan_is_named_beside_the_backend(plan, name, monkeypatch) -> None:
 
 
 def test_plans_have_what_their_names_are_made_of() -> None:
-    from rnn_kernels.backends.gpu import persistent, triton_plan
+    from rnn_kernels.backends.gpu import cuda_plan, triton_plan
 
-    assert {"grid", "cluster"} <= set(persistent.Plan._fields)
-    assert "programs" in triton_plan.Plan._fields and "programs" not in persistent.Plan._fields
+    assert {"grid", "cluster"} <= set(cuda_plan.Plan._fields)
+    assert "programs" in triton_plan.Plan._fields and "programs" not in cuda_plan.Plan._fields
 
 
 @pytest.mark.parametrize("preset", [SMALL["packed"], SMALL["resets"]], ids=["packed", "resets"])

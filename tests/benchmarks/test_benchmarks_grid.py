@@ -7,7 +7,7 @@ import pytest
 import torch
 from benchmark_cases import WHERE, Broken, row
 
-from benchmarks import grid
+from benchmarks import grid, status
 from benchmarks.grid import PARTS, Sizes, jobs_of, shape
 from benchmarks.host.environment import sources_hash
 from benchmarks.measuring import findings, results
@@ -80,6 +80,7 @@ def test_the_jobs_cover_what_is_promised() -> None:
     assert len(set(keys)) == len(keys)
 
 
+@pytest.mark.slow
 def test_a_whole_grid_replaces_the_device_s_file(tiny, tmp_path, capsys) -> None:
     assert grid.main([]) == 0
     (path,) = tmp_path.rglob("*.csv")
@@ -99,10 +100,10 @@ def test_a_whole_grid_replaces_the_device_s_file(tiny, tmp_path, capsys) -> None
     out = capsys.readouterr().out
     assert all(title in out for title in (*grid_tables.TITLES.values(), grid_tables.RESETS))
     assert f"written: {path}" in out
-    results.main()
+    status.main()
     assert capsys.readouterr().out.split() == ["current", str(path.relative_to(tmp_path))]
     results.write([replace(rows[0], sources="gone")], path, whole=True)
-    results.main()
+    status.main()
     assert capsys.readouterr().out.split()[0] == "stale"
 
 

@@ -30,6 +30,7 @@ def probe() -> Iterator[Probe]:
         yield one
 
 
+@pytest.mark.slow
 @needs_counts
 def test_an_output_is_counted_whole(probe: Probe) -> None:
     peak = probe.peak_mb(LARGE, "fwd", "auto")
@@ -37,6 +38,7 @@ def test_an_output_is_counted_whole(probe: Probe) -> None:
     assert peak < probe.peak_mb(LARGE, "fwd_bwd", "auto")
 
 
+@pytest.mark.slow
 @needs_counts
 @pytest.mark.parametrize("provider", ["torch.nn", "auto"])
 def test_gates_and_states_of_a_training_step_are_counted(probe: Probe, provider: str) -> None:
@@ -44,6 +46,7 @@ def test_gates_and_states_of_a_training_step_are_counted(probe: Probe, provider:
     assert peak is not None and peak > 6 * 16  # MiB, of which y is one
 
 
+@pytest.mark.slow
 @needs_counts
 def test_recomputing_takes_less_where_there_are_layers(probe: Probe) -> None:
     stack = replace(LARGE, L=3)
@@ -51,6 +54,7 @@ def test_recomputing_takes_less_where_there_are_layers(probe: Probe) -> None:
     assert recomputed + 2 * 4 * 16 - 16 < kept  # the gates of the two layers that wait
 
 
+@pytest.mark.slow
 @needs_counts
 def test_a_call_that_fails_or_may_not_be_counted_costs_one_number(monkeypatch, capsys) -> None:
     with pytest.raises(ValueError, match="inside"):
@@ -63,6 +67,7 @@ def test_a_call_that_fails_or_may_not_be_counted_costs_one_number(monkeypatch, c
     assert "PermissionError" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @needs_counts
 def test_a_process_that_ends_costs_one_number(capsys) -> None:
     with Probe() as probe:

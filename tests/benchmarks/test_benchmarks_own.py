@@ -34,6 +34,7 @@ def lines_of(out: str) -> dict[tuple[str, ...], list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_torch_nn_stands_beside_every_backend_that_works(capsys) -> None:
     assert bench("--bidirectional", "--layers", "2", "--dropout", "0.5") == 0
     out = capsys.readouterr().out
@@ -53,9 +54,15 @@ def test_torch_nn_stands_beside_every_backend_that_works(capsys) -> None:
 @pytest.mark.parametrize(
     "options, text",
     [
-        (["--cell", "GRU", "--resets", "0.3", "--inference"], "GRU I 5, H 7, L 1, D 1, B 3, T 4"),
+        pytest.param(
+            ["--cell", "GRU", "--resets", "0.3", "--inference"],
+            "GRU I 5, H 7, L 1, D 1, B 3, T 4",
+            marks=pytest.mark.slow,
+        ),
         (["--packed", "--inference"], "T 4, packed on"),
-        (["--dtype", "bfloat16", "--inference"], "T 4, bfloat16 on"),
+        pytest.param(
+            ["--dtype", "bfloat16", "--inference"], "T 4, bfloat16 on", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_other_kinds_of_call(options: list[str], text: str, capsys) -> None:
@@ -73,6 +80,7 @@ def test_a_named_shape_and_a_file(tmp_path, capsys) -> None:
     assert {row.status for row in rows} == {"ok"} and f"written: {path}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_peers_come_where_asked_for_and_say_why_they_do_not(monkeypatch, capsys) -> None:
     for package in ("onnxruntime", "openvino"):
         monkeypatch.setitem(sys.modules, package, None)
@@ -119,6 +127,7 @@ def test_a_bad_option_is_refused_before_anything_is_measured(options, said, caps
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_tqdm_lines_say_how_far_it_is(monkeypatch, capsys) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
     assert bench("--inference") == 0

@@ -17,6 +17,7 @@ from benchmarks.providers.candidate import Candidate
 from benchmarks.providers.table import BASELINE, PROVIDERS
 from benchmarks.shapes.presets import Preset
 from benchmarks.shapes.workload import make_workload
+from rnn_kernels.core.cells import CELLS
 
 PEERS = {"onnxruntime": "float32", "openvino": "float32", "openvino-bf16": "bfloat16"}
 EFFORT = Effort(budget_s=0, min_rounds=2, patience_s=0)
@@ -65,8 +66,9 @@ def test_every_run_of_a_peer_reads_its_inputs_anew(name: str, cell: str) -> None
 @pytest.mark.parametrize("name", PEERS)
 def test_the_gate_finds_gates_in_torch_s_order(name: str, cell: str, monkeypatch) -> None:
     gate = Gate(make_workload(layer(cell, 1, 1, PEERS[name])), ["fwd"])
-    count = len(onnx_graph.GATE_ORDER[cell.lower()])
-    monkeypatch.setitem(onnx_graph.GATE_ORDER, cell.lower(), tuple(range(count)))
+    row = CELLS[cell.lower()]
+    wrong = replace(row.node, order=tuple(range(row.gates)))
+    monkeypatch.setitem(CELLS, row.name, replace(row, node=wrong))
     if not excused(name, gate):
         assert gate.check(PROVIDERS[name], "fwd").status == "wrong"
 

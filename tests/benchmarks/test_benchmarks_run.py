@@ -148,6 +148,7 @@ def test_a_peer_that_compiles_for_every_shape_is_on_its_own_figure_s() -> None:
     assert usual_on("cuda", PRESETS["flashrnn-figure"], "fwd") == usual("cuda")
 
 
+@pytest.mark.slow
 def test_pytest_collects_the_benchmarks() -> None:
     command = [sys.executable, "-m", "pytest", "benchmarks", "--quick", "-k", "silero-vad", "-v"]
     command += ["--device", "cpu"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from benchmark_cases import COUNTS, WHERE, Broken, row
 
-from benchmarks import sweep
+from benchmarks import status, sweep
 from benchmarks.measuring import findings, results
 from benchmarks.measuring.timing import QUICK, Effort
 from benchmarks.providers.table import PROVIDERS
@@ -98,6 +98,7 @@ def test_every_backend_and_peer_that_can_takes_part() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_whole_sweep_replaces_the_device_s_file_apart_from_the_runs(tiny, tmp_path, capsys):
     assert sweep.main(["--device", "cpu"]) == 0
     (path,) = tmp_path.rglob("*.csv")
@@ -114,7 +115,7 @@ def test_a_whole_sweep_replaces_the_device_s_file_apart_from_the_runs(tiny, tmp_
         counted = one.status == "ok" and COUNTS and not PROVIDERS[one.provider].peer
         assert (one.peak_mb is not None) == counted
     capsys.readouterr()
-    results.main()
+    status.main()
     assert capsys.readouterr().out.split() == ["current", str(path.relative_to(tmp_path))]
 
 
@@ -126,6 +127,7 @@ def test_a_quick_sweep_prints_the_tables_and_writes_nothing(tiny, tmp_path, caps
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_parts_passes_and_providers_are_picked(tiny, tmp_path) -> None:
     path = tmp_path / "rows.csv"
     options = ["--part", "B", "--pass", "fwd", "--provider", "reference", "--output", str(path)]

@@ -207,6 +207,7 @@ def test_a_gpu_has_its_passes_a_picture_for_each_dtype_and_a_limit_of_trips(file
     assert "host's time of an inference" in text and "inference from a CUDA graph" in text
 
 
+@pytest.mark.slow
 def test_pictures_say_what_they_show_and_are_drawn_again_when_it_changes(files, tmp_path) -> None:
     device = everything(files)
     drawn = figures(device)

@@ -212,6 +212,7 @@ def test_the_mode_ends_with_its_block_and_thread() -> None:
     assert not on()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_compile(cell: str) -> None:
     """Without the mode, and without breaking: around the graph, and inside it."""

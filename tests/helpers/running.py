@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import emulated
 import pytest
@@ -21,6 +22,13 @@ SPACIOUS = Facts("cuda", 90, 132, True, 1 << 20)
 # tests of `make test` that run on it ask for it by name.
 TRITON = pytest.param("triton", marks=[] if torch.cuda.is_available() else pytest.mark.slow)
 KERNELS = ["cpu", "emulated", TRITON, pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+def paired(backend: Any, value: object) -> Any:
+    """One of them beside another parameter, with its marks."""
+    if isinstance(backend, str):
+        return backend, value
+    return pytest.param(*backend.values, value, marks=backend.marks)
 
 
 @contextmanager

@@ -15,7 +15,7 @@
 namespace rnn::cuda {
 
 // Where one direction stands: which rows it computes, and where their states come from and go to.
-// rnn_kernels/rows.py makes a table of them.
+// rnn_kernels/backends/gpu/step_table.py makes a table of them.
 struct Step {
     int64_t first;    // of this step's rows, among N
     int64_t rows;     // of this step, at most B

@@ -40,6 +40,7 @@ def test_every_instruction_set_gives_the_same_numbers(isa: str) -> None:
     assert done.stdout == "agrees\n", done.stderr
 
 
+@pytest.mark.slow
 def test_an_unknown_instruction_set_is_refused_clearly() -> None:
     done = python(ASK, RNN_KERNELS_CPU_ISA="mmx")
     last = done.stderr.splitlines()[-1]
