@@ -51,18 +51,13 @@ def test_torch_nn_stands_beside_every_backend_that_works(capsys) -> None:
     assert "compiled loop" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options, text",
     [
-        pytest.param(
-            ["--cell", "GRU", "--resets", "0.3", "--inference"],
-            "GRU I 5, H 7, L 1, D 1, B 3, T 4",
-            marks=pytest.mark.slow,
-        ),
+        (["--cell", "GRU", "--resets", "0.3", "--inference"], "GRU I 5, H 7, L 1, D 1, B 3, T 4"),
         (["--packed", "--inference"], "T 4, packed on"),
-        pytest.param(
-            ["--dtype", "bfloat16", "--inference"], "T 4, bfloat16 on", marks=pytest.mark.slow
-        ),
+        (["--dtype", "bfloat16", "--inference"], "T 4, bfloat16 on"),
     ],
 )
 def test_other_kinds_of_call(options: list[str], text: str, capsys) -> None:

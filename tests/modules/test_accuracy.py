@@ -24,7 +24,7 @@ def layer_input(T: int, B: int, I: int, H: int, rows: int, cell: str) -> tuple:
 
 
 BATCHES = [
-    (backend, B)
+    paired(backend, B)
     for backend, B in itertools.product([*KERNELS, "reference"], [1, 3, 5])
     # A program of Triton's has 16 rows, however many of them are there; the interpreter is slow.
     if backend is not TRITON or B == 3 or torch.cuda.is_available()
@@ -32,9 +32,7 @@ BATCHES = [
 
 
 @pytest.mark.parametrize("T", [1, 2, 63])
-@pytest.mark.parametrize(
-    ("backend", "B"), [paired(*both) for both in BATCHES], indirect=["backend"]
-)
+@pytest.mark.parametrize(("backend", "B"), BATCHES, indirect=["backend"])
 @pytest.mark.parametrize("H", HIDDEN)
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 def test_sizes(cell: str, H: int, B: int, T: int, backend: str) -> None:
