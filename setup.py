@@ -9,7 +9,10 @@ setup(
         *find_packages(include=["rnn_kernels", "rnn_kernels.*"]),
         "rnn_kernels.triton_kernels",
         "rnn_kernels.benchmarks",
-        *(f"rnn_kernels.benchmarks.{name}" for name in find_packages("benchmarks")),
+        *(
+            f"rnn_kernels.benchmarks.{name}"
+            for name in find_packages("benchmarks", exclude=["pages"])
+        ),
     ],
     # A top-level `triton_kernels` in site-packages would collide with Triton's own package. The
     # benchmarks go with the package for `python -m rnn_kernels bench`; the pages made of their

@@ -8,6 +8,7 @@ benchmarks/results/cuts; constants in csrc/cuda/plan/plan.h come from there.
 
 import sys
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import asdict, dataclass
 from itertools import product
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rnn_kernels.backends import BACKENDS
-from rnn_kernels.backends.gpu.cuda import CUDA
+from rnn_kernels.backends.base import Backend
 from rnn_kernels.backends.gpu.cuda_plan import Plan
 from rnn_kernels.backends.gpu.precision import tf32_allowed
 from rnn_kernels.core.cells import CELLS
@@ -72,15 +73,11 @@ class Row(Environment, Cut):
     """A line of the file: the cut's fields, then the environment's."""
 
 
-class Forced(CUDA):
-    """The CUDA backend with one plan for every call."""
-
-    def __init__(self, plan: Plan) -> None:
-        super().__init__()
-        self.forced = plan
-
-    def plan(self, *call: object, **options: object) -> Plan:
-        return self.forced
+def forced(plan: Plan) -> Backend:
+    """The CUDA backend once more, with this plan for every call."""
+    backend = copy(BACKENDS["cuda"])
+    backend.plan = lambda *call, **options: plan
+    return backend
 
 
 def cuts(cell: str, weight: Tensor, B: int, backward: bool) -> list[tuple[Plan, bool]]:
@@ -127,7 +124,7 @@ def measured(quick: bool, where: Environment) -> list[Row]:
             us, status = None, "ok"
             try:
                 shape = Shape(cell, weight, T, B, H, 1, False)
-                us = measured_us(Forced(plan), shape, 1, None, backward)
+                us = measured_us(forced(plan), shape, 1, None, backward)
             except RuntimeError as error:
                 status = first_line(error)
             rows.append(

@@ -12,6 +12,8 @@ from persistent_calls import H100
 from benchmarks import cuts
 from benchmarks.host.environment import environment
 from benchmarks.measuring.results import read, write
+from rnn_kernels.backends import BACKENDS
+from rnn_kernels.execution.wavefront import Shape
 
 pytestmark = pytest.mark.emulated
 
@@ -35,7 +37,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> None:
     emulated.machine().seed(0)
     backend = emulated.backend()
     monkeypatch.setattr(backend, "facts", lambda index: H100)
-    monkeypatch.setattr(cuts, "cuda", backend)
+    monkeypatch.setitem(BACKENDS, "cuda", backend)
     monkeypatch.setattr(torch.cuda, "Event", Event)
 
 
@@ -53,11 +55,14 @@ def test_every_cluster_that_holds_the_weights(backward: bool) -> None:
 def test_measures_the_plan_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     for name in ("recurrence_forward", "recurrence_backward"):
-        run = getattr(cuts.cuda, name)
-        monkeypatch.setattr(cuts.cuda, name, lambda call, run=run: calls.append(call) or run(call))
+        run = getattr(BACKENDS["cuda"], name)
+        spy = lambda call, run=run: calls.append(call) or run(call)  # noqa: E731
+        monkeypatch.setattr(BACKENDS["cuda"], name, spy)
     weight = torch.empty(1, 3 * 20, 20).half()
     plan = next(p for p, _ in cuts.cuts("gru", weight, 3, True) if p.cluster == 2 and not p.grid)
-    us = cuts.measured_us(cuts.forced(plan), "gru", weight, 4, (3, 20, 1), None, True)
+    us = cuts.measured_us(
+        cuts.forced(plan), Shape("gru", weight, 4, 3, 20, 1, False), 1, None, True
+    )
     assert us == 3000 / 4
     assert len(calls) == 8 and all(call.plan == plan for call in calls)
 
@@ -69,7 +74,7 @@ def test_a_line_for_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setattr(cuts, "QUICK", quick)
     monkeypatch.setattr(cuts, "T", 2)
     few = (90, 227 << 10, (132, 66, 0, 0, 0), 132)
-    monkeypatch.setattr(cuts.cuda, "facts", lambda index: few)
+    monkeypatch.setattr(BACKENDS["cuda"], "facts", lambda index: few)
     rows = cuts.measured(True, environment())
     assert {row.pass_ for row in rows} == {"forward", "backward"}
     assert {(row.status, row.measured_us) for row in rows} == {("ok", 1500)}

@@ -15,6 +15,7 @@ from benchmarks import speeds
 from benchmarks.cuts import DTYPES, Row
 from benchmarks.host.environment import environment
 from benchmarks.measuring.results import write
+from rnn_kernels.backends import BACKENDS
 from rnn_kernels.core.cells import CELLS
 
 pytestmark = pytest.mark.emulated
@@ -86,11 +87,11 @@ def test_prints_what_it_finds(
 ) -> None:
     path = tmp_path / "cuts.csv"
     write(measured(kernels, {"cell": 300.0})[:40], path, whole=True)
-    monkeypatch.setattr(speeds, "cuda", emulated.backend())
+    monkeypatch.setitem(BACKENDS, "cuda", emulated.backend())
     assert speeds.main([str(path)]) == 0
     printed = capsys.readouterr().out
     assert "exact_fragment" in printed and "predictions off by" in printed
-    monkeypatch.setattr(speeds.cuda, "built", lambda: None)
+    monkeypatch.setattr(BACKENDS["cuda"], "built", lambda: None)
     assert speeds.main([str(path)]) == 1
 
 

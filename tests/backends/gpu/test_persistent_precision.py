@@ -109,11 +109,11 @@ def test_sigmoid_and_tanh_of_whole_sequences() -> None:
     backend = emulated.backend()
     emulated.machine().seed(0)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
-        y, *_, saved = backend.forward(
-            "gru", gates, w, None, None, h0, None, None, None, True, False
+        y, *_, saved = forward(
+            backend, "gru", gates, w, None, None, h0, None, None, None, True, False
         )
         gates[0, :, 0, 1] = x
-        z = backend.forward("gru", gates, w, None, None, h0, None, None, None, True, False)[4]
+        z = forward(backend, "gru", gates, w, None, None, h0, None, None, None, True, False)[4]
     exact = x.double().tanh()
     error = (y.flatten().double() - exact).abs()
     assert (error <= 4 * eps).all() and (error <= 8 * eps * exact.abs()).all()
@@ -122,7 +122,7 @@ def test_sigmoid_and_tanh_of_whole_sequences() -> None:
     assert (z[exact == 1] == 1).all() and z[x == -torch.inf].eq(0).all()
     nan = torch.full((1, 1, 1, 3), torch.nan)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
-        y, *_ = backend.forward(
-            "gru", nan, w, None, None, h0[:, :1], None, None, None, False, False
+        y, *_ = forward(
+            backend, "gru", nan, w, None, None, h0[:, :1], None, None, None, False, False
         )
     assert y.isnan().all()

@@ -6,7 +6,10 @@ import itertools
 
 import emulated
 import pytest
+import torch
 from persistent_calls import H100
+
+from rnn_kernels.backends.gpu.speeds import per_step_ns, product_kind
 
 A100 = (80, 163 << 10, (108, 0, 0, 0, 0), 108)
 SMALL = (120, 99 << 10, (48, 24, 12, 6, 0), 48)  # no clusters of 16
@@ -24,7 +27,10 @@ def plan(
     facts: tuple = H100,
     exact: bool = False,
 ) -> dict:
-    return emulated.backend().kernels.plan(gates, element, exact, backward, (B, H, D), *facts)
+    dtype = {2: torch.float16, 4: torch.float32, 8: torch.float64}[element]
+    alone_ns = per_step_ns(gates, element, (B, H, D), product_kind(dtype, exact))
+    how = (gates, element, exact, backward, (B, H, D))
+    return emulated.backend().kernels.plan(*how, *facts, alone_ns)
 
 
 @pytest.mark.parametrize("exact", [False, True])
