@@ -3,6 +3,10 @@
 from scikit_build_core.setuptools.wrapper import setup
 from setuptools import find_packages
 
+# The benchmarks go with the package for `python -m rnn_kernels bench`; the pages made of their
+# results do not.
+rooms = find_packages("benchmarks", exclude=["pages"])
+
 setup(
     cmake_source_dir=".",
     packages=[
@@ -14,9 +18,7 @@ setup(
             for name in find_packages("benchmarks", exclude=["pages"])
         ),
     ],
-    # A top-level `triton_kernels` in site-packages would collide with Triton's own package. The
-    # benchmarks go with the package for `python -m rnn_kernels bench`; the pages made of their
-    # results do not.
+    # A top-level `triton_kernels` in site-packages would collide with Triton's own package.
     package_dir={
         "rnn_kernels": "rnn_kernels",
         "rnn_kernels.triton_kernels": "triton_kernels",
