@@ -13,10 +13,7 @@ setup(
         *find_packages(include=["rnn_kernels", "rnn_kernels.*"]),
         "rnn_kernels.triton_kernels",
         "rnn_kernels.benchmarks",
-        *(
-            f"rnn_kernels.benchmarks.{name}"
-            for name in find_packages("benchmarks", exclude=["pages"])
-        ),
+        *(f"rnn_kernels.benchmarks.{name}" for name in rooms),
     ],
     # A top-level `triton_kernels` in site-packages would collide with Triton's own package.
     package_dir={
