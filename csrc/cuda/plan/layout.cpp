@@ -77,7 +77,7 @@ Layout layout(const Problem& p, const Cut& cut) {
     if (elements > most_elements)
         throw std::invalid_argument("a block has too many rows and units for its threads");
     l.elements = elements <= few_elements * recurrence_threads ? few_elements : many_elements;
-    const int held = held_fragments(l.elements, p.backward, l.grid, p.exact);
+    const int held = held_fragments(l.elements, p.backward, l.grid, p.exact, p.gates);
     if (l.grid)
         lay_out_grid(p, l);
     else

@@ -29,10 +29,11 @@ constexpr int spread_strip_rows = 16, spread_chunk_bytes = 128;
 // Elements of the state that a thread may have, and with that many the fragments that a warp keeps
 // in registers: as many as the compiler places without spilling.
 constexpr int few_elements = 1, many_elements = 4;
-RNN_HD constexpr int held_fragments(int elements, bool backward, bool grid, bool exact) {
+RNN_HD constexpr int held_fragments(int elements, bool backward, bool grid, bool exact, int gates) {
     const int held = elements == few_elements ? (backward ? 8 : 9) : backward ? 4 : 6;
     if (!grid) return held;
-    return held - (elements == few_elements && !backward ? 2 : exact ? 3 : 2);
+    if (elements == few_elements && !backward) return held - (exact && gates == 1 ? 3 : 2);
+    return held - (exact ? 3 : 2);
 }
 constexpr int largest_cluster = 16;
 constexpr int most_elements = many_elements * recurrence_threads;  // of a block

@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
     typename Peers<together>::type peers(
         shared + l.barriers, arriving_sums(l, share.rank) * uint32_t((share.rows + 1) / 2));
 
-    const Resident<P, held_fragments(E, true, false, P::exact)> weights(
+    const Resident<P, held_fragments(E, true, false, P::exact, C::gates)> weights(
         l, reinterpret_cast<uint4*>(shared + l.weights), reinterpret_cast<uint4*>(shared),
         [&](int m, int column) {
             const int g = column / units, from = share.unit + column % units;

@@ -18,7 +18,7 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
     const int units = l.units, H = share.H, lane = int(threadIdx.x % 32);
     char* const shared = ptx::dynamic_shared<char>();
     S* const stage = reinterpret_cast<S*>(shared + l.stage) + (int(threadIdx.x) - lane) * G;
-    const Spread<P, held_fragments(E, true, true, P::exact), E == few_elements> weights(
+    const Spread<P, held_fragments(E, true, true, P::exact, C::gates), E == few_elements> weights(
         l, reinterpret_cast<uint4*>(shared + l.weights), reinterpret_cast<uint4*>(shared),
         [&](int m, int column) {
             const int unit = share.unit + m, g = column / l.mail_units;

@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
     typename Peers<together>::type peers(shared + l.barriers,
                                          uint32_t(l.cluster * units * share.rows * int(sizeof(S))));
 
-    const Resident<P, held_fragments(E, false, false, P::exact)> weights(
+    const Resident<P, held_fragments(E, false, false, P::exact, C::gates)> weights(
         l, reinterpret_cast<uint4*>(shared + l.weights), reinterpret_cast<uint4*>(shared),
         [&](int m, int column) { return read_gates<C, P>(p, share, m, column); });
     ForwardUnits<C, P, E> own(p, share);

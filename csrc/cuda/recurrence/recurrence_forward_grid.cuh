@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(recurrence_threads, 1)
     char* const shared = ptx::dynamic_shared<char>();
     float* const bias = reinterpret_cast<float*>(shared + l.bias);
     S* const stage = reinterpret_cast<S*>(shared + l.stage) + int(threadIdx.x) - lane;
-    const Spread<P, held_fragments(E, false, true, P::exact), E == few_elements> weights(
+    const Spread<P, held_fragments(E, false, true, P::exact, C::gates), E == few_elements> weights(
         l, reinterpret_cast<uint4*>(shared + l.weights), reinterpret_cast<uint4*>(shared),
         [&](int m, int column) { return read_gates<C, P>(p, share, m, column); });
     ForwardUnits<C, P, E> own(p, share);
