@@ -21,6 +21,7 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 READY := .venv/ready
 CPP := $(wildcard csrc/*.* csrc/*/*.* csrc/*/*/*.*)
+FORMATTED := $(filter %.h %.cuh %.cpp %.cu,$(CPP))
 TEST_CPP := $(wildcard tests/emulation/*.cpp tests/emulation/*/*.* tests/emulation/include/ptx/*.h) \
 	$(wildcard tests/kernels/*.h tests/kernels/*.c*)
 
@@ -79,7 +80,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(CPP) $(TEST_CPP)
+	$(BIN)/clang-format --dry-run --Werror $(FORMATTED) $(TEST_CPP)
 
 PARALLEL = $(shell $(PYTHON) -c "import xdist" 2>/dev/null && printf -- '-n auto --maxprocesses 12')
 # Our kernels alone, and not the questions that libraries put to the driver.

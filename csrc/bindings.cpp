@@ -122,9 +122,9 @@ struct How {
 
 template <class Call>
 void run(Kernel<Call> Kernels::* kernel, const How& how, Call call, const py::dict& arrays) {
-    Fields fields(arrays);
+    Fields fields(arrays.ptr());
     read(fields, call);
-    fields.end();
+    if (!fields.complete()) throw py::error_already_set();
     const Dtype dtype = dtype_named(how.dtype.c_str());
     py::gil_scoped_release released;
     (kernels(dtype).*kernel)(call, how.cell.c_str(), dtype, how.threads);

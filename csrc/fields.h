@@ -4,7 +4,7 @@
 // name that no field has is an error.
 #pragma once
 
-#include <pybind11/pybind11.h>
+#include <Python.h>
 
 #include <array>
 #include <cstdint>
@@ -13,62 +13,33 @@ namespace rnn {
 
 class Fields {
 public:
-    explicit Fields(const pybind11::dict& given) : given_(given.ptr()) {}
+    explicit Fields(PyObject* given) : given_(given) {}
 
+    // Arrays are addresses, 0 for none; a pair of them has one for each direction, or one alone.
+    void read(PyObject* name, void*& field);
+    void read(PyObject* name, const void* (&field)[2]);
+    void read(PyObject* name, int64_t& field);
     template <class T>
-    void read(PyObject* name, T& field) {
-        asked_.at(number_++) = name;
-        PyObject* const value = PyDict_GetItemWithError(given_, name);
-        if (value && !set(value, field))
-            PyErr_Format(PyExc_TypeError, "field %U cannot be %R", name, value);
-        if (PyErr_Occurred()) throw pybind11::error_already_set();
-        found_ += value != nullptr;
+    void read(PyObject* name, T*& field) {
+        void* address = nullptr;
+        read(name, address);
+        if (address) field = static_cast<T*>(address);
     }
 
-    // After the last field. Raises TypeError if there was more.
-    void end() const {
-        if (found_ == PyDict_Size(given_)) return;
-        PyObject *name, *value;
-        for (Py_ssize_t at = 0; PyDict_Next(given_, &at, &name, &value);)
-            if (!asked(name)) {
-                PyErr_Format(PyExc_TypeError, "this call has no field %R", name);
-                throw pybind11::error_already_set();
-            }
-    }
+    // After the last field: whether all were as they should be and there were no others. If not,
+    // Python has an error.
+    bool complete() const;
 
 private:
-    bool asked(PyObject* name) const {
-        for (size_t i = 0; i < number_; i++) {
-            const int same = PyObject_RichCompareBool(name, asked_[i], Py_EQ);
-            if (same < 0) throw pybind11::error_already_set();
-            if (same) return true;
-        }
-        return false;
-    }
-
-    // Arrays are addresses, 0 for none.
-    template <class T>
-    static bool set(PyObject* value, T*& field) {
-        field = reinterpret_cast<T*>(PyLong_AsSize_t(value));
-        return !PyErr_Occurred();
-    }
-    static bool set(PyObject* value, int64_t& field) {
-        field = PyLong_AsLongLong(value);
-        return !PyErr_Occurred();
-    }
-    // One address for each direction.
-    static bool set(PyObject* value, const void* (&field)[2]) {
-        const Py_ssize_t number = PyTuple_Check(value) ? PyTuple_GET_SIZE(value) : 0;
-        if (number < 1 || number > 2) return false;
-        for (Py_ssize_t i = 0; i < number; i++)
-            if (!set(PyTuple_GET_ITEM(value, i), field[i])) return false;
-        return true;
-    }
+    // The value of a field, or null.
+    PyObject* find(PyObject* name);
+    void check(PyObject* name, PyObject* value, bool known);
 
     PyObject* given_;
     std::array<PyObject*, 32> asked_;
     size_t number_ = 0;
     Py_ssize_t found_ = 0;
+    bool failed_ = false;  // Python has an error
 };
 
 }  // namespace rnn

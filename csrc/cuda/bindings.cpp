@@ -4,6 +4,7 @@
 #include "bindings.h"
 
 #include "device.h"
+#include "recurrence/recurrence_bindings.h"
 
 using namespace rnn;
 using namespace rnn::cuda;
@@ -67,10 +68,10 @@ public:
           const py::dict& arrays)
         : cell_(std::move(cell)), storage_(storage), place_(place), steps_{sizes} {
         call_.sizes = sizes;
-        Fields fields(arrays);
+        Fields fields(arrays.ptr());
         RNN_FIELD_OF(steps_, table);
         read(fields, call_);
-        fields.end();
+        if (!fields.complete()) throw py::error_already_set();
     }
 
 protected:

@@ -1,4 +1,4 @@
-// What all binding files of the CUDA backend read Python's arguments with.
+// What the CUDA backend's bindings read Python's arguments with.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -26,5 +26,3 @@ inline rnn::cuda::Sizes sizes_of(const SizesOf& sizes) {
 inline rnn::cuda::Place place_of(int device, Address stream) {
     return {device, reinterpret_cast<cudaStream_t>(stream)};
 }
-
-void bind_recurrence(py::module_& m);

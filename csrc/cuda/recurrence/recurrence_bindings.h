@@ -1,4 +1,7 @@
-// Python's view of the whole-sequence kernels and their planner.
+// Python's view of the whole-sequence kernels and their planner. A header of bindings.cpp alone:
+// pybind11 by itself takes the compiler 10 s in every file.
+#pragma once
+
 #include "../bindings.h"
 #include "../device_facts.h"
 #include "recurrence.h"
@@ -147,9 +150,9 @@ void recurrence(const std::string& cell, const std::string& dtype, int device, A
     Call call = {.sizes = sizes_of(sizes), .exact = exact};
     call.sequence.T = T;
     call.sequence.B = call.sizes.B;
-    Fields fields(arrays);
+    Fields fields(arrays.ptr());
     read(fields, call);
-    fields.end();
+    if (!fields.complete()) throw py::error_already_set();
     call.aligned = aligned(call.w, call.sizes, storage);
     with_cell(cell.c_str(), [&]<Cell C>() {
         const Problem p = problem(C::gates, bytes_of(storage), exact, backward, sizes);
@@ -160,7 +163,7 @@ void recurrence(const std::string& cell, const std::string& dtype, int device, A
 
 }  // namespace
 
-void bind_recurrence(py::module_& m) {
+inline void bind_recurrence(py::module_& m) {
     m.def("facts", [](int device) {
         const Facts facts = facts_of(device);
         const auto* c = facts.clusters;
