@@ -183,10 +183,12 @@ def _forward(
     D, B, H = h0.shape
     _fresh(*written)
     h_n = torch.empty_like(h0)
-    results = Results(y, h_n, torch.empty_like(h_n) if c0 is not None else None, c, saved)
-    inputs = {"batch_sizes": batch_sizes, "resets": resets, "h0": h0, "c0": c0}
-    arrays = named_addresses(**inputs, **dict(zip(Results._fields, results, strict=True)))
+    c_n = torch.empty_like(h_n) if c0 is not None else None
+    arrays = given | named_addresses(
+        batch_sizes=batch_sizes, resets=resets, h0=h0, c0=c0,
+        y=y, h_n=h_n, c_n=c_n, c=c, saved=saved,
+    )  # fmt: skip
     T = y.shape[0] if batch_sizes is None else batch_sizes.shape[0]
     how = cell, DTYPES[y.dtype], torch.get_num_threads()
-    core.forward(*how, (T, B, D, H), given | arrays)
-    return results
+    core.forward(*how, (T, B, D, H), arrays)
+    return Results(y, h_n, c_n, c, saved)

@@ -46,7 +46,7 @@ def states(
     rows, H = module.num_layers * (2 if module.bidirectional else 1), module.hidden_size
     sizes = [(rows, B, module.proj_size or H), (rows, B, H)]
     if given is None:
-        return [x.new_zeros(size) for size in sizes[: len(CELLS[module.mode.lower()].states)]]
+        return [x.new_zeros(*size) for size in sizes[: len(CELLS[module.mode.lower()].states)]]
     names = ["hidden[0]", "hidden[1]"] if len(given) == 2 else ["hidden"]
     for name, state, size in zip(names, given, sizes, strict=False):
         if state.shape != size:
