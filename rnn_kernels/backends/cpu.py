@@ -89,28 +89,25 @@ class CPU(Backend):
         return _forward(call.cell, given, (batch_sizes, resets, h0, c0), written)
 
     def backward(self, call: RecurrenceBackward) -> InputGradients:
-        kind, kept, y = CELLS[call.cell], call.kept, call.kept.y
-        (D, B, H), leading = kept.h0.shape, y.shape[:-1]
+        kept, grads = call.kept, call.grads
+        w_hh, h0, c0, y, c, saved, batch_sizes, resets, dy, dh_n, dc_n, dc = contiguous(
+            kept.w_hh, *kept[2:], *grads[:4]
+        )
+        kind, (D, B, H), leading = CELLS[call.cell], h0.shape, y.shape[:-1]
+        dgx = y.new_empty(*leading, D, kind.gates * H)
         dgh = y.new_empty(*leading, D, H) if kind.splits else None
-        dh0 = torch.empty_like(kept.h0, memory_format=torch.contiguous_format)
-        found = InputGradients(
-            y.new_empty(*leading, D, kind.gates * H),
-            y.new_empty(kept.w_hh.shape) if call.weights else None,
-            y.new_empty(kept.w_hh.shape[:2]) if call.bias else None,
-            None,
-            dh0,
-            torch.empty_like(dh0) if kind.has_c else None,
-        )
-        _fresh(found.dgx, dgh, found.dw_hh)
-        w_hh, _, *rest = kept
-        names = ("w_hh", *kept._fields[2:], *call.grads._fields[:4])
-        given = dict(zip(names, contiguous(w_hh, *rest, *call.grads[:4]), strict=True))
-        dgx, dw_hh, db_hh, _, _, dc0 = found
+        dw_hh = y.new_empty(*w_hh.shape) if call.weights else None
+        db_hh = y.new_empty(*w_hh.shape[:2]) if call.bias else None
+        _fresh(dgx, dgh, dw_hh)
+        dh0 = torch.empty_like(h0)
+        dc0 = torch.empty_like(h0) if kind.has_c else None
         arrays = named_addresses(
-            **given, dgx=dgx, dgh=dgh, dh0=dh0, dc0=dc0, dw_hh=dw_hh, db_hh=db_hh
-        )
+            w_hh=w_hh, h0=h0, c0=c0, y=y, c=c, saved=saved, batch_sizes=batch_sizes, resets=resets,
+            dy=dy, dh_n=dh_n, dc_n=dc_n, dc=dc,
+            dgx=dgx, dgh=dgh, dh0=dh0, dc0=dc0, dw_hh=dw_hh, db_hh=db_hh,
+        )  # fmt: skip
         core.backward(*_how(call.cell, y), (kept.T, B, D, H), arrays)
-        return found
+        return InputGradients(dgx, dw_hh, db_hh, None, dh0, dc0)
 
     def step(self, call: Step, save: bool) -> GatesResults:
         x = call.x
