@@ -42,6 +42,14 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """A test may take as many as it likes; the next one has what it would have had alone."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(params=[*KERNELS, "reference"])
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each backend that runs on this machine."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import emulated
 import pytest
 import torch
@@ -17,14 +15,6 @@ from torch import Tensor
 from rnn_kernels.backends.dispatch import BACKENDS
 from rnn_kernels.backends.reference import REFERENCE
 from rnn_kernels.core.cells import CELLS
-
-
-@pytest.fixture(autouse=True)
-def restore_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
 
 ON_GPU = torch.cuda.is_available()
 RANDOM = settings(

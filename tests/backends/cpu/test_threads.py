@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
 import rnn_kernels as rk
-
-
-@pytest.fixture(autouse=True)
-def restore_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def results(layer: torch.nn.Module, x: Tensor) -> list[Tensor]:
