@@ -45,8 +45,8 @@ def test_a_gpu_that_the_build_has_no_code_for_is_named(monkeypatch: pytest.Monke
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 0))
     assert CUDA(emulated.backend().kernels).unavailable() is None
     cuda = CUDA(SimpleNamespace(has_code_for=lambda device: False))
-    monkeypatch.setattr(cuda, "built", lambda: "CUDA 13.0, sm_80 90a")
-    assert cuda.unavailable() == "this build (CUDA 13.0, sm_80 90a) has no code for Old GPU (sm_70)"
+    monkeypatch.setattr(cuda, "built", lambda: "CUDA 13.0, sm_80 90")
+    assert cuda.unavailable() == "this build (CUDA 13.0, sm_80 90) has no code for Old GPU (sm_70)"
 
 
 def test_a_driver_that_does_not_answer_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:

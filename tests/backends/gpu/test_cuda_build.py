@@ -49,8 +49,9 @@ def accesses(cubin: Path) -> dict[str, Counter[str]]:
 
 
 # What the extension has code for, and how many files of kernels: of each cell its gates, and its
-# sequences on one block and on a grid; and one about the device. Clusters came with sm_90.
-SHIPPED = {"80": 3 * len(CELLS) + 1, "90a": 3 * len(CELLS) + 1, "90": len(CELLS) + 1}
+# sequences on one block and on a grid; and one about the device. Clusters came with sm_90, and what
+# one asks a device about them.
+SHIPPED = {"80": 3 * len(CELLS) + 1, "90": 4 * len(CELLS) + 2}
 # In the names of kernels, how many gates a cell has.
 GATES = {kind.name.title().replace("_", ""): kind.gates for kind in CELLS.values()}
 
@@ -65,17 +66,23 @@ def test_what_is_shipped_keeps_to_registers(architecture: str, tmp_path: Path) -
     subprocess.run(extract, cwd=tmp_path, check=True, capture_output=True)
     cubins = list(tmp_path.iterdir())
     assert len(cubins) == SHIPPED[architecture]
+    clusters = 0
     for cubin in cubins:
         usage = [cuobjdump(), "-res-usage", cubin]
         report = subprocess.run(usage, check=True, capture_output=True, text=True).stdout
         used = re.findall(r"STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", report)
         assert used and set(used) == {("0", "0")}, report
-        check_machine_code(cubin, len(used), clusters=architecture == "90")
+        clusters += check_machine_code(cubin, len(used))
+    assert clusters == (len(CELLS) if architecture == "90" else 0)
 
 
-def check_machine_code(cubin: Path, number: int, clusters: bool) -> None:
-    """Of so many kernels: no local memory, the instructions they are made for, wide accesses."""
+def check_machine_code(cubin: Path, number: int) -> bool:
+    """Of so many kernels: no local memory, the instructions they are made for, wide accesses.
+
+    True if they are for clusters, as the flag `together` in their names says.
+    """
     kernels = accesses(cubin)
+    clusters = any(re.search(r"recurrence_\w+Lb1E", name) for name in kernels)
     assert len(kernels) == number
     for name, instructions in kernels.items():
         assert not any(i.startswith(("LDL", "STL")) for i in instructions), (name, instructions)
@@ -88,6 +95,7 @@ def check_machine_code(cubin: Path, number: int, clusters: bool) -> None:
         # Reset flags are single bytes.
         narrow = [i for i in instructions if "128" not in i and ".U8" not in i]
         assert instructions and not narrow, (name, instructions)
+    return clusters
 
 
 def matrices_and_exchange(cubin: Path, number: int, clusters: bool) -> None:
@@ -144,7 +152,7 @@ def loads_of_a_step(code: str) -> dict[str, str]:
 def test_the_extension_imports_without_a_driver() -> None:
     """And says what it was built for."""
     assert CUDA.kernels is not None, "nvcc is there, but the package was built without CUDA"
-    assert re.fullmatch(r"CUDA \d+\.\d+, sm_80 90a", CUDA.built())
+    assert re.fullmatch(r"CUDA \d+\.\d+, sm_80 90", CUDA.built())
 
 
 # What csrc/cuda/ptx is made of, by the file of tests/kernels that uses it.
