@@ -5,11 +5,11 @@
 #include <string>
 #include <tuple>
 
+#include "arguments/fields.h"
+#include "arguments/tensors.h"
 #include "cpu/cpu.h"
 #include "cpu/pages.h"
-#include "fields.h"
 #include "stream.h"
-#include "tensors.h"
 #include "with_cell.h"
 
 namespace py = pybind11;

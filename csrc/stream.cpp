@@ -3,8 +3,9 @@
 #include <cstdint>
 #include <exception>
 
+#include "arguments/names.h"
+#include "arguments/tensors.h"
 #include "cpu/cpu.h"
-#include "tensors.h"
 #include "with_cell.h"
 
 namespace rnn {
@@ -14,7 +15,7 @@ constexpr const char* about =
     "stream(cell, dtype_name, threads, (Tensor, Parameter, dtype), tensors, shapes, results)\n\n"
     "One step: (w_ih, w_hh, b_ih, b_hh, h, c, x) of these shapes into (h_new, c_new, y, c_all,\n"
     "saved), which are fresh and contiguous; None where they do not apply. False, with nothing\n"
-    "done, where addresses_in_memory would have no answer or an array that the cell needs is None.";
+    "done, where in_memory says no or an array that the cell needs is None.";
 
 enum Tensors { w_ih, w_hh, b_ih, b_hh, h, c, x, tensors };
 enum Results { h_new, c_new, y, c_all, saved, results };
@@ -32,24 +33,17 @@ int64_t size(PyObject* shape, Py_ssize_t i) {
     return i < 0 || i >= number ? -1 : PyLong_AsLongLong(PyTuple_GET_ITEM(shape, i));
 }
 
-// Takes the address from Python's integer, which it consumes.
-template <class T>
-bool take(PyObject* address, T*& to) {
-    if (!address) return false;
-    to = static_cast<T*>(PyLong_AsVoidPtr(address));
-    Py_DECREF(address);
-    return !PyErr_Occurred();
-}
-
 // Fills the call; false, perhaps with an error, where it is none of those that go this way.
-bool read(cpu::Step& call, const Kind& kind, PyObject* const* given, PyObject* const* shapes,
+bool read(cpu::Step& call, const Search& search, PyObject* const* given, PyObject* const* shapes,
           PyObject* const* fresh) {
     const auto in = [&](Tensors i, const void*& to) {
-        return take(address_in_memory(kind, given[i], shapes[i]), to);
+        return search.finds(given[i], shapes[i], to);
     };
     const auto out = [&](Results i, void*& to) {
-        static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
-        return fresh[i] == Py_None || take(PyObject_CallMethodNoArgs(fresh[i], data_ptr), to);
+        const void* at = nullptr;
+        const bool is = fresh[i] == Py_None || address_of(fresh[i], at);
+        to = const_cast<void*>(at);
+        return is;
     };
     if (!in(w_ih, call.w_ih) || !in(w_hh, call.w_hh) || !in(b_ih, call.b_ih) ||
         !in(b_hh, call.b_hh) || !in(h, call.h0) || !in(c, call.c0) || !in(x, call.x) ||
@@ -92,13 +86,15 @@ PyObject* stream(PyObject*, PyObject* const* args, Py_ssize_t count) {
     const char* const dtype = cell ? PyUnicode_AsUTF8(args[1]) : nullptr;
     const long threads = PyLong_AsLong(args[2]);
     if (!dtype || PyErr_Occurred()) return nullptr;
-    cpu::Step call = {};
-    if (!read(call, {types[0], types[1], types[2], Py_None}, given, shapes, fresh)) {
-        if (PyErr_Occurred()) return nullptr;
-        Py_RETURN_FALSE;
-    }
     try {
-        return PyBool_FromLong(run(call, cell, dtype_named(dtype), int(threads)));
+        const Dtype element = dtype_named(dtype);
+        const Search search({{types[0], types[1]}, types[2], Py_None, element});
+        cpu::Step call = {};
+        if (!read(call, search, given, shapes, fresh)) {
+            if (PyErr_Occurred()) return nullptr;
+            Py_RETURN_FALSE;
+        }
+        return PyBool_FromLong(run(call, cell, element, int(threads)));
     } catch (const std::exception& error) {
         PyErr_SetString(PyExc_ValueError, error.what());
         return nullptr;

@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "names.h"
+#include "arguments/names.h"
 
 namespace rnn {
 

@@ -7,8 +7,8 @@ from importlib import metadata
 
 import torch
 
-from .backends.cpu import core
 from .backends.dispatch import BACKENDS
+from .core.compiled import core
 
 
 def _version(package: str) -> str:

@@ -7,7 +7,7 @@
 #include <string>
 #include <tuple>
 
-#include "../fields.h"
+#include "../arguments/fields.h"
 #include "../with_cell.h"
 #include "gates/gates.h"
 

@@ -1,6 +1,6 @@
 #include "sizes.h"
 
-#include "../names.h"
+#include "../arguments/names.h"
 
 namespace rnn::cuda {
 

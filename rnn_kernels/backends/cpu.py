@@ -26,14 +26,10 @@ from ..core.calls import (
     Step,
 )
 from ..core.cells import CELLS
+from ..core.compiled import core, missing
 from ..core.dtypes import COMPUTED, DTYPES, compute_dtype
-from ..core.memory import addresses, contiguous, named_addresses
+from ..core.memory import contiguous
 from .base import Backend
-
-try:
-    from .. import _core as core
-except ImportError as error:  # a source tree that was never built
-    core, _missing = None, str(error)
 
 
 class CPU(Backend):
@@ -43,7 +39,7 @@ class CPU(Backend):
     has_layers = True
 
     def unavailable(self) -> str | None:
-        return None if core else f"the compiled core did not load: {_missing}"
+        return None if core else f"the compiled core did not load: {missing}"
 
     def cells(self) -> tuple[str, ...]:
         return core.cells if core else ()
@@ -61,7 +57,7 @@ class CPU(Backend):
             call.gx, call.w_hh, call.b_hh, call.batch_sizes, call.resets, call.h0, call.c0
         )
         written = allocation.recurrence(call._replace(gx=gx), own_gx, COMPUTED[gx.dtype])
-        given = {"gx": addresses(gx)[0], "w_hh": _each(w_hh), "b_hh": _each(b_hh)}
+        given = {"gx": gx, "w_hh": _each(w_hh), "b_hh": _each(b_hh)}
         return _forward(call.cell, given, rows, written)
 
     def layer(self, call: Layer, save: bool) -> Results:
@@ -70,20 +66,18 @@ class CPU(Backend):
         if x.stride(-1) != 1 or x.is_neg():
             (x,) = contiguous(x)
         flat = [t for w in call.weights for t in w[:4]]
-        # Copies, where there have to be some, live as long as this name.
         *weights, batch_sizes, resets, h0, c0 = contiguous(
             *flat, call.batch_sizes, call.resets, call.h0, call.c0
         )
-        at, *there = addresses(x, *weights)
         given = {
             "I": x.shape[-1],
-            "x": at,
+            "x": x,
             "x_step": 0 if packed else x.stride(0),
             "x_row": x.stride(0 if packed else 1),
-            "w_ih": tuple(there[0::4]),
-            "w_hh": tuple(there[1::4]),
-            "b_ih": tuple(there[2::4]),
-            "b_hh": tuple(there[3::4]),
+            "w_ih": tuple(weights[0::4]),
+            "w_hh": tuple(weights[1::4]),
+            "b_ih": tuple(weights[2::4]),
+            "b_hh": tuple(weights[3::4]),
         }
         written = allocation.layer(call, save, COMPUTED[x.dtype])
         return _forward(call.cell, given, (batch_sizes, resets, h0, c0), written)
@@ -101,7 +95,7 @@ class CPU(Backend):
         _fresh(dgx, dgh, dw_hh)
         dh0 = torch.empty_like(h0)
         dc0 = torch.empty_like(h0) if kind.has_c else None
-        arrays = named_addresses(
+        arrays: dict[str, Any] = dict(
             w_hh=w_hh, h0=h0, c0=c0, y=y, c=c, saved=saved, batch_sizes=batch_sizes, resets=resets,
             dy=dy, dh_n=dh_n, dc_n=dc_n, dc=dc,
             dgx=dgx, dgh=dgh, dh0=dh0, dc0=dc0, dw_hh=dw_hh, db_hh=db_hh,
@@ -115,7 +109,7 @@ class CPU(Backend):
             (x,) = contiguous(x)
         w_ih, w_hh, b_ih, b_hh, h, c = contiguous(*call.weights[:4], call.h, call.c)
         results = allocation.gates(call.cell, h, save, COMPUTED[x.dtype])
-        arrays = named_addresses(
+        arrays: dict[str, Any] = dict(
             x=x, w_ih=w_ih, b_ih=b_ih, w_hh=w_hh, b_hh=b_hh, h0=h, c0=c, **results._asdict()
         )
         B, I = x.shape
@@ -134,7 +128,7 @@ class CPU(Backend):
         gx, gh, state = contiguous(call.gx, call.gh, call.state)
         results = allocation.gates(call.cell, state, call.save, COMPUTED[gx.dtype])
         rows, H = state.shape
-        arrays = named_addresses(gx=gx, gh=gh, state=state, **results._asdict())
+        arrays: dict[str, Any] = dict(gx=gx, gh=gh, state=state, **results._asdict())
         arrays |= {"rows": rows, "H": H}
         core.gates_forward(*_how(call.cell, gx), arrays)
         return results
@@ -143,7 +137,7 @@ class CPU(Backend):
         dh, dc, state, c_all, saved = contiguous(*call.grads[:2], *call.kept)
         dgx, dgh, dstate = results = allocation.gates_backward(call.cell, state)
         rows, H = state.shape
-        arrays = named_addresses(
+        arrays: dict[str, Any] = dict(
             dh=dh, dc=dc, state=state, c_all=c_all, saved=saved, dgx=dgx, dgh=dgh, dstate=dstate
         )
         arrays |= {"rows": rows, "H": H}
@@ -156,9 +150,9 @@ def _how(cell: str, like: Tensor) -> tuple[str, str, int]:
     return cell, DTYPES[like.dtype], torch.get_num_threads()
 
 
-def _each(values: Tensor | None) -> tuple[int, ...]:
-    """The address of each direction's part of a contiguous (D, …)."""
-    return (0,) if values is None else tuple(addresses(*values.unbind(0)))
+def _each(values: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Each direction's part of a contiguous (D, …)."""
+    return (None,) if values is None else values.unbind(0)
 
 
 def _fresh(*arrays: Tensor | None) -> None:
@@ -181,7 +175,7 @@ def _forward(
     _fresh(*written)
     h_n = torch.empty_like(h0)
     c_n = torch.empty_like(h_n) if c0 is not None else None
-    arrays = given | named_addresses(
+    arrays = given | dict(
         batch_sizes=batch_sizes, resets=resets, h0=h0, c0=c0,
         y=y, h_n=h_n, c_n=c_n, c=c, saved=saved,
     )  # fmt: skip

@@ -1,25 +1,12 @@
-"""Tensors as kernels see them: contiguous memory, and where it starts."""
+"""Tensors as kernels see them: in contiguous memory."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
-
-def addresses(*tensors: Tensor | None) -> list[int]:
-    """0 for None; RuntimeError for a tensor without memory, such as a wrapper's."""
-    return [0 if t is None else t.data_ptr() or _nowhere(t) for t in tensors]
-
-
-def named_addresses(**arrays: Tensor | None) -> dict[str, int]:
-    """The same, by the name that a kernel's call has for each."""
-    return {k: 0 if t is None else t.data_ptr() or _nowhere(t) for k, t in arrays.items()}
-
-
-def _nowhere(t: Tensor) -> int:
-    if t.numel():
-        raise RuntimeError(f"kernels need tensors with memory, got {type(t)}")
-    return 0
+from .compiled import core
 
 
 def sent(t: Tensor, device: torch.device) -> Tensor:
@@ -37,6 +24,8 @@ def sent(t: Tensor, device: torch.device) -> Tensor:
 
 def contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
     """As the kernels read them: in order, and with no sign left to be flipped."""
+    if core is not None and core.in_order(Tensor, Parameter, tensors):
+        return list(tensors)
     return [
         t if t is None or t.is_contiguous() and not t.is_neg() else t.resolve_neg().contiguous()
         for t in tensors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -17,6 +18,10 @@ functorch_level = getattr(torch._C._functorch, "maybe_current_level", None)
 _functorch_active = getattr(torch._C, "_are_functorch_transforms_active", None)
 tracing = getattr(torch._C, "_get_tracing_state", None)
 _saved_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+# One question for all devices, where this torch has it.
+autocasts: Callable[[], bool] = getattr(torch._C, "_is_any_autocast_enabled", None) or (
+    lambda: torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+)
 known = None not in (dispatch_modes, functorch_level, tracing)
 PLAIN = frozenset((Tensor, Parameter, type(None)))
 
@@ -70,8 +75,4 @@ def unwatched(*tensors: Tensor | None) -> bool:
 
 def plain(*tensors: Tensor | None) -> bool:
     """True if a call on these tensors needs no dispatcher: it is unwatched, and not autocast."""
-    return (
-        unwatched(*tensors)
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.is_autocast_enabled("cuda")
-    )
+    return unwatched(*tensors) and not autocasts()

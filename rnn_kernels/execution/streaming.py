@@ -22,7 +22,7 @@ from ..backends.dispatch import BACKENDS, choose
 from ..core import profiling
 from ..core.cells import CELLS
 from ..core.dtypes import DTYPES
-from ..core.observers import dispatch_modes, functorch_level, known, tracing
+from ..core.observers import autocasts, dispatch_modes, functorch_level, known, tracing
 
 _SIZES = {name: (kind.gates, kind.has_c) for name, kind in CELLS.items()}
 _CELL_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -43,7 +43,7 @@ def _backend(cell: str, x: Tensor) -> Backend | None:
         or functorch_level() is not None
         or forward_ad._current_level >= 0
         or tracing() is not None
-        or torch.is_autocast_enabled(where)
+        or autocasts()
     ):
         return None
     if x.dtype not in DTYPES:

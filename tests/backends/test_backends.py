@@ -15,9 +15,9 @@ import torch
 
 import rnn_kernels as rk
 from rnn_kernels.backends import BACKENDS, choose, dispatch
-from rnn_kernels.backends.cpu import core
 from rnn_kernels.backends.gpu.cuda import CUDA
 from rnn_kernels.core.calls import Kind
+from rnn_kernels.core.compiled import core
 
 
 def test_unknown_name() -> None:

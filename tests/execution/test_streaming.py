@@ -12,7 +12,6 @@ from torch.nn.utils import parametrize
 
 import rnn_kernels as rk
 from rnn_kernels.backends import BACKENDS
-from rnn_kernels.backends.cpu import core
 from rnn_kernels.execution import streaming
 
 CELLS = ("LSTM", "GRU")
@@ -272,16 +271,3 @@ def test_on_a_gpu_any_number_of_rows(kernels: str, steps: list[int]) -> None:
             x, h = torch.randn(B, 3).double(), torch.randn(B, 5).double()
             torch.testing.assert_close(ours(x, h), theirs(x, h))
     assert steps == [1, ROWS + 1]
-
-
-@pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_tensors_of_another_device_are_none_of_this_call(device: str) -> None:
-    shape, there = (2, 3), torch.device(device)
-    tensors = torch.ones(shape), torch.ones(shape, device=there)
-    find = core.addresses_in_memory
-    for wanted in (None, torch.device("cpu")):
-        mine = find(Tensor, nn.Parameter, torch.float32, wanted, tensors[0], shape)
-        assert mine == (tensors[0].data_ptr(),)
-        both = (tensors[0], shape, tensors[1], shape)
-        found = find(Tensor, nn.Parameter, torch.float32, wanted, *both)
-        assert (found is not None) == (device == "cpu")

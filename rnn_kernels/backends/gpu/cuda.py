@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ...core.cells import CELLS
 from ...core.dtypes import DTYPES
-from ...core.memory import named_addresses
 from . import gate_kernels, lanes, sequence_kernels
 from .cuda_plan import Plan
 from .gate_kernels import Step
@@ -155,8 +154,8 @@ def _facts(kernels: ModuleType, index: int) -> Facts:
     return Facts(*kernels.facts(index))
 
 
-def _arrays(call: NamedTuple) -> dict[str, int]:
-    """Where the arrays of a kernel's call lie."""
+def _arrays(call: NamedTuple) -> dict[str, Tensor | None]:
+    """The arrays of a kernel's call."""
     numbers = ("cell", "sizes", "T", "plan")
     fields = call._asdict()
-    return named_addresses(**{name: t for name, t in fields.items() if name not in numbers})
+    return {name: t for name, t in fields.items() if name not in numbers}

@@ -30,10 +30,10 @@ from ...core.calls import (
     Results,
 )
 from ...core.cells import CELLS
-from ...core.dtypes import compute_dtype
+from ...core.compiled import core
+from ...core.dtypes import DTYPES, compute_dtype
 from ...core.memory import contiguous
 from ..base import Backend
-from ..cpu import core
 from . import step_graphs
 from .gate_kernels import Backward, Forward, Kernels, Step
 from .step_table import steps
@@ -200,10 +200,10 @@ def _as_they_should_be(tensors: tuple[Any, ...], shapes: tuple[Any, ...]) -> boo
     """Whether each tensor, or None, has its shape, and the last one's dtype and device."""
     if core is None:
         return False
-    x, pairs = tensors[-1], zip(tensors, shapes, strict=True)
-    device = None if x.is_cpu else x.device
-    each = [part for pair in pairs for part in pair]
-    return core.addresses_in_memory(Tensor, Parameter, x.dtype, device, *each) is not None
+    x = tensors[-1]
+    types, device = (Tensor, Parameter, x.dtype), None if x.is_cpu else x.device
+    expected = tuple(("", t, shape) for t, shape in zip(tensors, shapes, strict=True))
+    return core.in_memory(types, DTYPES[x.dtype], device, expected)
 
 
 def _forward_steps(kernels: Kernels, w_hh: Tensor, call: Forward) -> None:

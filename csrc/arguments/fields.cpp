@@ -1,9 +1,13 @@
 #include "fields.h"
 
+#include "tensors.h"
+
 namespace rnn {
 namespace {
 
-bool address_of(PyObject* value, const void*& field) {
+bool known_address(PyObject* value, const void*& field) {
+    if (value == Py_None) return true;
+    if (!PyLong_Check(value)) return address_of(value, field);
     const size_t address = PyLong_AsSize_t(value);
     if (address == size_t(-1) && PyErr_Occurred()) return false;
     field = reinterpret_cast<const void*>(address);
@@ -15,7 +19,7 @@ bool address_of(PyObject* value, const void*& field) {
 void Fields::read(PyObject* name, void*& field) {
     const void* address = nullptr;
     if (PyObject* const value = find(name)) {
-        check(name, value, address_of(value, address));
+        check(name, value, known_address(value, address));
         field = const_cast<void*>(address);
     }
 }
@@ -26,7 +30,7 @@ void Fields::read(PyObject* name, const void* (&field)[2]) {
     const Py_ssize_t number = PyTuple_Check(value) ? PyTuple_GET_SIZE(value) : 0;
     bool known = number == 1 || number == 2;
     for (Py_ssize_t i = 0; known && i < number; i++)
-        known = address_of(PyTuple_GET_ITEM(value, i), field[i]);
+        known = known_address(PyTuple_GET_ITEM(value, i), field[i]);
     check(name, value, known);
 }
 
@@ -48,8 +52,9 @@ PyObject* Fields::find(PyObject* name) {
 
 void Fields::check(PyObject* name, PyObject* value, bool known) {
     if (known) return;
-    PyErr_Format(PyExc_TypeError, "field %U cannot be %R", name, value);
     failed_ = true;
+    if (PyErr_ExceptionMatches(PyExc_RuntimeError)) return;  // of a tensor, and says it all
+    PyErr_Format(PyExc_TypeError, "field %U cannot be %R", name, value);
 }
 
 bool Fields::complete() const {

@@ -1,4 +1,4 @@
-// A call's arrays and sizes by name: a Python dictionary fills a struct.
+// A call's arrays and sizes by name: a Python dictionary of tensors and numbers fills a struct.
 //
 // A name stands once, in RNN_FIELD. A field that the dictionary lacks stays as it is: null, zero. A
 // name that no field has is an error.
@@ -15,7 +15,7 @@ class Fields {
 public:
     explicit Fields(PyObject* given) : given_(given) {}
 
-    // Arrays are addresses, 0 for none; a pair of them has one for each direction, or one alone.
+    // Arrays are tensors, None, or addresses; a pair has one for each direction, or one alone.
     void read(PyObject* name, void*& field);
     void read(PyObject* name, const void* (&field)[2]);
     void read(PyObject* name, int64_t& field);

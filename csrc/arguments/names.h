@@ -4,7 +4,7 @@
 // linker keeps one copy of what std::string needs, and that may be the wrong one.
 #pragma once
 
-#include "dtype.h"
+#include "../dtype.h"
 
 namespace rnn {
 
