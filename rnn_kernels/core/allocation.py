@@ -42,12 +42,12 @@ def layer(call: Layer, save: bool, saved_dtype: torch.dtype) -> Written:
 
 
 def gates(cell: str, state: Tensor, save: bool, saved_dtype: torch.dtype) -> GatesResults:
-    """For a state (R, H)."""
-    kind, compute, (R, H) = CELLS[cell], COMPUTED[state.dtype], state.shape
+    """For a state (R, H), or of a layer's step (1, R, H)."""
+    kind, compute, (*one, R, H) = CELLS[cell], COMPUTED[state.dtype], state.shape
     keep_c = kind.has_c and save and compute != state.dtype
     return GatesResults(
-        state.new_empty(R, H),
-        state.new_empty(R, H) if kind.has_c else None,
+        state.new_empty(*one, R, H),
+        state.new_empty(*one, R, H) if kind.has_c else None,
         state.new_empty(R, H, dtype=compute) if keep_c else None,
         state.new_empty(R, kind.saved, H, dtype=saved_dtype) if save else None,
     )

@@ -160,13 +160,24 @@ class InputGradients(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step of one direction, with its products."""
+    """One step of one direction, with its products: a cell's, or that of a layer with T = 1, all of
+    whose tensors have a 1 before B."""
 
     cell: str
     x: Tensor  # (B, I)
     weights: Weights
     h: Tensor  # (B, H)
     c: Tensor | None  # (B, H)
+
+
+class StepResults(NamedTuple):
+    """What a step returns, besides what its backward needs."""
+
+    h: Tensor  # (B, H) S
+    c: Tensor | None  # (B, H) S
+    c_all: Tensor | None  # (B, H) A, as :class:`GatesResults` has it, also for a layer
+    saved: Tensor | None  # (B, K, H), the same
+    y: Tensor | None  # h once more, for a layer
 
 
 class Gates(NamedTuple):
