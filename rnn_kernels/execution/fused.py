@@ -57,9 +57,8 @@ class RecurrentLayer(torch.autograd.Function):
         D, kind = h0.shape[0], CELLS[cell]
         needs = [any(needed[3 + k :: 4]) for k in range(4)]  # w_ih, w_hh, b_ih, b_hh
         w_ih, w_hh = (_joined(flat[k::4]) for k in (0, 1))
-        found = Gradients(*grads)
-        if not kind.has_c:
-            found = found._replace(dc_n=None, dc=None)
+        dy, dh_n, dc_n, dc, dsaved = grads
+        found = Gradients(dy, dh_n, *((dc_n, dc) if kind.has_c else (None, None)), dsaved)
         kept = Kept(w_hh, None, h0, c0, y, c, saved, batch_sizes, resets)
         bias = needs[3] or needs[2] and not kind.splits
         call = RecurrenceBackward(cell, found, kept, needs[1], bias)

@@ -12,12 +12,19 @@ from ..core.compiled import core
 from ..core.dtypes import DTYPES, compute_dtype
 
 
-def expect(like: Tensor, *expected: tuple[str, Tensor | None, tuple[int, ...]]) -> None:
+def expect(
+    like: Tensor,
+    *expected: tuple[str, Tensor | None, tuple[int, ...]],
+    dtype: torch.dtype | None = None,
+) -> None:
     """Raises RuntimeError unless each (name, tensor, shape) fits; dtype and device are ``like``'s.
 
     None fits.
+
+    Args:
+        dtype: what is expected instead.
     """
-    dtype = like.dtype
+    dtype = dtype or like.dtype
     if core is not None and dtype in DTYPES:  # soon done where all is as usual
         on = None if like.is_cpu else like.device
         if core.in_memory((Tensor, Parameter, dtype), DTYPES[dtype], on, expected):
@@ -161,8 +168,6 @@ def recurrence_backward(call: calls.RecurrenceBackward) -> None:
     if kind.has_c and c is None:
         raise RuntimeError(f"recurrence_backward: {cell} needs c")
     lead = y.shape[:1] if packed else torch.Size((y.shape[0], B))
-    like = y.new_empty(0, dtype=compute_dtype(y.dtype))  # what the forward computed in
-    kept = kept_dtype(saved, y)
     state, cell_state = (D, B, P), (D, B, H)
     expect(
         y,
@@ -176,22 +181,20 @@ def recurrence_backward(call: calls.RecurrenceBackward) -> None:
         ("dc_n", dc_n if kind.has_c else None, cell_state),
     )
     expect(
-        kept,
+        y,
         ("saved", saved, (*lead, D, kind.saved, H)),
         ("dsaved", dsaved, (*lead, D, kind.saved, H)),
+        dtype=kept_dtype(saved, y),
     )
-    expect(
-        like,
-        ("c", c if kind.has_c else None, (*lead, D, H)),
-        ("dc", dc if kind.has_c else None, (*lead, D, H)),
-    )
+    if kind.has_c:
+        cells = (*lead, D, H)
+        expect(y, ("c", c, cells), ("dc", dc, cells), dtype=compute_dtype(y.dtype))
     rows(batch_sizes, resets, lead, B, y.device)
 
 
-def kept_dtype(saved: Tensor, like: Tensor) -> Tensor:
-    """Of the dtype that ``saved`` should have: the storage dtype, if it has that."""
-    dtype = like.dtype if saved.dtype == like.dtype else compute_dtype(like.dtype)
-    return like.new_empty(0, dtype=dtype)
+def kept_dtype(saved: Tensor, like: Tensor) -> torch.dtype:
+    """That of ``saved``: the storage dtype, if it has that, or the one computed in."""
+    return like.dtype if saved.dtype == like.dtype else compute_dtype(like.dtype)
 
 
 def step(call: calls.Step) -> None:
@@ -263,16 +266,13 @@ def gates_backward(call: calls.GatesBackward) -> None:
     if kind.has_c and c_all is None:
         raise RuntimeError(f"gates_backward: {cell} needs c_all")
     R, H = state.shape
-    like = state.new_empty(0, dtype=compute_dtype(state.dtype))  # what the forward computed in
     expect(state, ("dh", dh, (R, H)), ("dc", dc if kind.has_c else None, (R, H)))
-    kept = kept_dtype(saved, state)
     expect(
-        kept,
+        state,
         ("saved", saved, (R, kind.saved, H)),
         ("dsaved", dsaved, (R, kind.saved, H)),
+        dtype=kept_dtype(saved, state),
     )
-    expect(
-        like,
-        ("c_all", c_all if kind.has_c else None, (R, H)),
-        ("dc_all", dc_all if kind.has_c else None, (R, H)),
-    )
+    if kind.has_c:
+        computed = compute_dtype(state.dtype)
+        expect(state, ("c_all", c_all, (R, H)), ("dc_all", dc_all, (R, H)), dtype=computed)

@@ -149,11 +149,10 @@ def differentiate(
     By the operator only where somebody may see it: where the derivative may be taken again, and
     where tensors are not what they seem. dgh is dgx where the cell does not tell them apart.
     """
-    found, kind = GatesGradients(*grads), CELLS[cell]
-    if not kind.has_c:
-        found = found._replace(dc=None, dc_all=None)
-    elif kept.c_all.dtype == kept.state.dtype:  # c itself was kept
-        found = found._replace(dc_all=None)
+    kind, (dh, dc, dc_all, dsaved) = CELLS[cell], grads
+    if not kind.has_c or kept.c_all.dtype == kept.state.dtype:  # c itself was kept
+        dc_all = None
+    found = GatesGradients(dh, dc if kind.has_c else None, dc_all, dsaved)
     call = GatesBackward(cell, found, kept)
     if torch.is_grad_enabled() or not plain(*kept, *found) or not stored(*found):
         name = backend if isinstance(backend, str) else backend.name
