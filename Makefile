@@ -19,6 +19,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := .venv/ready
 CPP := $(wildcard csrc/*.* csrc/*/*.* csrc/*/*/*.*)
 FORMATTED := $(filter %.h %.cuh %.cpp %.cu,$(CPP))
@@ -54,7 +55,7 @@ support: $(READY)
 	$(BIN)/python -m pytest --write-support -m support
 
 libraries: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[libraries]"
+	$(PIP) ".[libraries]"
 	$(BIN)/python -m pytest tests/long/test_libraries.py
 
 # Every part runs, whatever became of the one before.
@@ -130,8 +131,12 @@ gpu-soak:
 gpu-cuts gpu-machine gpu-sweep gpu-run: gpu-%:
 	$(PYTHON) -m benchmarks.$* --device cuda $(if $(QUICK),--quick)
 
+# The build takes minutes of all processors; what else is needed is installed beside it.
 $(READY): pyproject.toml setup.py CMakeLists.txt $(CPP)
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(PIP) "$(TORCH)"
+	$(BIN)/python tests/helpers/requirements.py dev >.venv/requirements.txt
+	$(PIP) --no-deps --editable . & build=$$!; \
+	$(PIP) --requirement .venv/requirements.txt; others=$$?; \
+	wait $$build && exit $$others
 	touch $@

@@ -4,7 +4,7 @@
 #include <Python.h>
 
 #include "../dtype.h"
-#include "exchange.h"
+#include "dlpack.h"
 
 namespace rnn {
 

@@ -1,5 +1,5 @@
-// What torch tells of a tensor in one call, by DLPack's C exchange: torch 2.10 and later have it.
-// Attribute by attribute the same takes ten times as long.
+// What torch tells of a tensor in one call, by DLPack's C exchange, which torch has from 2.10 on.
+// Attribute by attribute it takes longer.
 #pragma once
 
 #include <Python.h>

@@ -1,4 +1,4 @@
-#include "exchange.h"
+#include "dlpack.h"
 
 namespace rnn {
 namespace {
