@@ -131,12 +131,11 @@ gpu-soak:
 gpu-cuts gpu-machine gpu-sweep gpu-run: gpu-%:
 	$(PYTHON) -m benchmarks.$* --device cuda $(if $(QUICK),--quick)
 
-# The build takes minutes of all processors; what else is needed is installed beside it.
+# The build needs no torch and takes minutes of all processors; packages are installed beside it.
 $(READY): pyproject.toml setup.py CMakeLists.txt $(CPP)
 	$(PYTHON) -m venv .venv
-	$(PIP) "$(TORCH)"
 	$(BIN)/python tests/helpers/requirements.py dev >.venv/requirements.txt
 	$(PIP) --no-deps --editable . & build=$$!; \
-	$(PIP) --requirement .venv/requirements.txt; others=$$?; \
+	$(PIP) "$(TORCH)" --requirement .venv/requirements.txt; others=$$?; \
 	wait $$build && exit $$others
 	touch $@

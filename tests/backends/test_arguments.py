@@ -140,6 +140,7 @@ def test_the_tensors_of_another_device_are_elsewhere() -> None:
     assert not found(ONES, device=there)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(Tensor, EXCHANGE), reason="it is this torch")
 def test_a_torch_without_exchange() -> None:
     """Before 2.10 tensors are asked attribute by attribute."""

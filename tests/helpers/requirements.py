@@ -1,6 +1,6 @@
 """Prints the packages that extras of pyproject.toml ask for, without the project and its build.
 
-    python tests/helpers/requirements.py dev
+python tests/helpers/requirements.py dev
 """
 
 from __future__ import annotations
