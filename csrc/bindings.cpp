@@ -1,5 +1,5 @@
-// Python's view of the CPU backend: sizes as integers, arrays as addresses by the names of the
-// call's fields.
+// Python's view of the CPU backend: sizes as integers, arrays as tensors by the names of the call's
+// fields.
 #include <pybind11/pybind11.h>
 
 #include <string>

@@ -1,4 +1,4 @@
-// Python's view of the CUDA backend: sizes as integers, arrays as addresses by the names of the
+// Python's view of the CUDA backend: sizes as integers, arrays as tensors by the names of the
 // call's fields. A module of its own, so that what goes wrong with CUDA on a machine leaves the CPU
 // backend alone.
 #include "bindings.h"
