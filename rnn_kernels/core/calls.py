@@ -160,8 +160,8 @@ class InputGradients(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step of one direction, with its products: a cell's, or that of a layer with T = 1, all of
-    whose tensors have a 1 before B."""
+    """One step of one direction, with its products: a cell's, or that of a layer with T = 1, where
+    x and the states have a 1 before B."""
 
     cell: str
     x: Tensor  # (B, I)
@@ -171,7 +171,7 @@ class Step(NamedTuple):
 
 
 class StepResults(NamedTuple):
-    """What a step returns, besides what its backward needs."""
+    """What a step returns, and what its backward needs."""
 
     h: Tensor  # (B, H) S
     c: Tensor | None  # (B, H) S

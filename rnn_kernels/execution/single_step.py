@@ -30,6 +30,8 @@ def run(call: Step) -> tuple[Tensor, Tensor | None]:
     unseen = plain(x, *w[:4], h, c)
     if not unseen and torch_layers.wanted():
         return torch_layers.step(call)
+    if unseen and x.dim() != 2:
+        checks.step(call)  # raises: three dimensions are a layer's, below
     dtype = x.dtype if unseen else product_dtype(x)
     found = _step(call, BACKENDS[choose(cell, dtype, x.device.type, False)], unseen)
     return found.h, found.c
@@ -83,8 +85,8 @@ def _whole(call: Step, backend: Backend, save: bool) -> StepResults:
     if dims == 3:
         one = Step(cell, x[0], call.weights, h[0], None if c is None else c[0])
         h_new, c_new, c_all, saved, _ = _whole(one, backend, save)
-        c_new = None if c_new is None else c_new[None]
-        return StepResults(h_new[None], c_new, c_all, saved, h_new[None].clone())
+        h_new, c_new, y = (None if t is None else t[None].clone() for t in (h_new, c_new, h_new))
+        return StepResults(h_new, c_new, c_all, saved, y)
     checks.step(call)
     return StepResults(*backend.step(call, save), None)
 
@@ -176,6 +178,8 @@ def _alone(call: Layer, backend: Backend) -> LayerResults:
         cut = call.resets[..., None]
         states = tuple(None if s is None else s.masked_fill(cut, 0) for s in states)
     h, c, _, _, y = _step(Step(call.cell, call.x, call.weights[0], *states), backend, True)
+    if c is not None and c.requires_grad:
+        c = c.clone()  # its backward reads the other
     return LayerResults(y, h, c, c.clone() if call.cells else None)
 
 
